@@ -1,0 +1,37 @@
+# `make demo` and `make test` each do all of their own set-up; Python >= 3.11 and make are all they need.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= test
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(subst $(eval) ,_,$(subst $(comma),_,$(EXTRAS)))
+WORKDIR ?= runs/demo
+
+comma := ,
+
+.PHONY: env demo test test-fast lint types clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml jaxcv/__init__.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	touch $@
+
+demo: env
+	$(BIN)/python -m jaxcv train digits_lenet --workdir $(WORKDIR)
+
+test: env
+	$(BIN)/python -m pytest -n 2
+
+test-fast: env
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,7 @@
+"""`python -m jaxcv`."""
+
+import sys
+
+from jaxcv.cli import main
+
+sys.exit(main())

@@ -1,0 +1,4 @@
+"""Presets: one experiment a file, whose docstring says command, hardware, time and result.
+
+A preset is a module with a function `experiment() -> Experiment`; the file's name is the preset's.
+"""

@@ -1,0 +1,254 @@
+"""Sources held in memory: arrays, .npz files, and scikit-learn's handwritten digits."""
+
+import dataclasses
+import pathlib
+import zipfile
+from typing import Literal
+
+import numpy as np
+
+from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
+from jaxcv.data.source import Record, Source, SourceView, Split, stratified_split
+
+
+class ArraySource:
+    """Records from arrays in memory.
+
+    Args:
+      images: uint8 [N, H, W] or [N, H, W, C], C = 1 or 3.
+      labels: [N]; integers are classes, floats are regression targets.
+      class_names: names of the classes; None names them "0", "1", ... up to the largest label.
+      name: what messages call the arrays.
+      size: resize on reading, see `fit_image`.
+      fit: how to resize.
+      channels: 1, 3, or None for what the images have.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        class_names: tuple[str, ...] | None = None,
+        *,
+        name: str = "arrays",
+        size: Size = None,
+        fit: Fit = "stretch",
+        channels: int | None = None,
+    ):
+        self.images, self.labels = _checked(images, labels, name)
+        integers = np.issubdtype(self.labels.dtype, np.integer)
+        if class_names is None:
+            class_names = tuple(map(str, range(int(self.labels.max()) + 1))) if integers else ()
+        self.class_names = class_names
+        self._name, self._size, self._fit = name, size, fit
+        self._channels = channels or self.images.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Record:
+        image = convert_channels(self.images[index], self._channels)
+        return {"image": fit_image(image, self._size, self._fit), "label": self.labels[index]}
+
+    def record_name(self, index: int) -> str:
+        """`name[index]`."""
+        return f"{self._name}[{index}]"
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images as uint8 [N, H, W, C], labels as int32 or float32 [N], or one clear line."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"{name}: images must be [N, H, W] or [N, H, W, 1 or 3]; found shape {images.shape}"
+        )
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{name}: images must be uint8 in 0..255; found {images.dtype}. For values in 0..1 "
+            "pass np.round(images * 255).astype(np.uint8)"
+        )
+    if len(images) == 0:
+        raise ValueError(f"{name}: there are no images")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (len(images),):
+        raise ValueError(
+            f"{name}: {len(images)} images need labels of shape ({len(images)},); "
+            f"found shape {labels.shape}"
+        )
+    if np.issubdtype(labels.dtype, np.floating):
+        return images, labels.astype(np.float32)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{name}: labels must be integers or floats; found {labels.dtype}")
+    return images, labels.astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Arrays:
+    """Images and labels in memory, as a data set.
+
+    Attributes:
+      images: uint8 [N, H, W] or [N, H, W, C].
+      labels: [N] integers (classes) or floats (regression).
+      test_images: the test set; None takes a stratified part of `images`.
+      test_labels: [M], with `test_images`.
+      test_fraction: the part taken, where there is no test set.
+      class_names: names of the classes; None names them by number.
+      size: resize to this size on reading, see `fit_image`.
+      fit: how to resize.
+      channels: 1, 3, or None for what the images have.
+
+    Example:
+      >>> data = Arrays(images=np.zeros((8, 4, 4), np.uint8), labels=np.arange(8) % 2)
+      >>> data.open("train")[0]["image"].shape
+      (4, 4, 1)
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+    test_fraction: float = 0.2
+    class_names: tuple[str, ...] | None = None
+    size: Size = None
+    fit: Fit = "stretch"
+    channels: Literal[1, 3] | None = None
+
+    def open(self, split: Split) -> Source:
+        """Opens the train or test part."""
+        return self.open_named(split, "arrays")
+
+    def open_named(self, split: Split, name: str) -> Source:
+        """`open`, with a name for the messages."""
+        if (self.test_images is None) != (self.test_labels is None):
+            raise ValueError(f"{name}: give both test_images and test_labels, or neither")
+        train = self._source(self.images, self.labels, self.class_names, name)
+        if self.test_images is not None and self.test_labels is not None:
+            if split == "train":
+                return train
+            names = train.class_names
+            return self._source(self.test_images, self.test_labels, names, f"{name} test")
+        # Regression targets are no strata: all records form one.
+        strata = train.labels if train.class_names else np.zeros(len(train), np.int32)
+        parts = stratified_split(strata, list(map(str, range(len(train)))), self.test_fraction)
+        return SourceView(train, parts[split == "test"])
+
+    def _source(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        class_names: tuple[str, ...] | None,
+        name: str,
+    ) -> ArraySource:
+        return ArraySource(
+            images,
+            labels,
+            class_names,
+            name=name,
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NPZ:
+    """Images and labels in a NumPy .npz file, read without pickle.
+
+    Attributes:
+      path: the file.
+      train_images: name of the array of training images, uint8 [N, H, W] or [N, H, W, C].
+      train_labels: name of the array of training labels [N].
+      test_images: name of the test images; where the file lacks it, a stratified part is taken.
+      test_labels: name of the test labels.
+      test_fraction: the part taken, where there is no test set.
+      class_names: names of the classes; None names them by number.
+      size: resize to this size on reading, see `fit_image`.
+      fit: how to resize.
+      channels: 1, 3, or None for what the images have.
+    """
+
+    path: str
+    train_images: str = "x_train"
+    train_labels: str = "y_train"
+    test_images: str = "x_test"
+    test_labels: str = "y_test"
+    test_fraction: float = 0.2
+    class_names: tuple[str, ...] | None = None
+    size: Size = None
+    fit: Fit = "stretch"
+    channels: Literal[1, 3] | None = None
+
+    def open(self, split: Split) -> Source:
+        """Reads the file and opens the train or test part."""
+        path = pathlib.Path(self.path).expanduser()
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if not isinstance(stored, np.lib.npyio.NpzFile):
+                    raise ValueError("it holds one array, not named arrays")
+                train = self._read(stored, self.train_images, self.train_labels)
+                test = None
+                if self.test_images in stored and self.test_labels in stored:
+                    test = self._read(stored, self.test_images, self.test_labels)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: cannot be read as .npz: {error}") from error
+        arrays = Arrays(
+            images=train[0],
+            labels=train[1],
+            test_images=test[0] if test else None,
+            test_labels=test[1] if test else None,
+            test_fraction=self.test_fraction,
+            class_names=self.class_names,
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+        )
+        return arrays.open_named(split, path.name)
+
+    @staticmethod
+    def _read(
+        stored: np.lib.npyio.NpzFile, images: str, labels: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        for name in (images, labels):
+            if name not in stored:
+                found = ", ".join(stored.files) or "nothing"
+                raise ValueError(f"there is no array {name!r} in it; it holds {found}")
+        return stored[images], stored[labels]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Digits:
+    """The 1,797 handwritten digits that scikit-learn carries: 8x8 grey images, 10 classes.
+
+    They are the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak,
+    UCI, 1998). The stored levels 0..16 are scaled to 0..255. Fixed split, stratified by class with
+    `stratified_split(seed=0)`: 1,437 for training, 360 for testing.
+
+    Attributes:
+      size: resize to this size on reading, see `fit_image`; None keeps 8x8.
+      channels: 1, or 3 equal ones.
+
+    Example:
+      >>> Digits().open("train")[0]["image"].shape
+      (8, 8, 1)
+    """
+
+    size: Size = None
+    channels: Literal[1, 3] = 1
+
+    def open(self, split: Split) -> Source:
+        """Opens the train or test part."""
+        from sklearn.datasets import load_digits
+
+        stored = load_digits()
+        images = np.round(stored.images * (255 / 16)).astype(np.uint8)
+        whole = ArraySource(
+            images, stored.target, name="digits", size=self.size, channels=self.channels
+        )
+        names = list(map(str, range(len(whole))))
+        parts = stratified_split(stored.target, names, test_fraction=0.2)
+        return SourceView(whole, parts[split == "test"])

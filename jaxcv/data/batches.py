@@ -1,0 +1,214 @@
+"""`batches[step]`: the data position as a pure function of (seed, step)."""
+
+import math
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxcv.data.reader import OnBadRecord, RecordReader, Spec
+from jaxcv.data.source import Source
+
+Batch = dict[str, np.ndarray]
+# A training stream without an end: this many steps are more than any run takes.
+_ENDLESS = 2**40
+
+
+def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The order of the records in one epoch: a pure function of its arguments.
+
+    The ranks of `length` 64-bit numbers of a Philox generator keyed by (seed, epoch). NumPy
+    promises that raw streams of its bit generators never change, which it does not for
+    `Generator.permutation`.
+
+    Args:
+      seed: at least 0.
+      epoch: at least 0.
+      length: number of records N.
+
+    Returns:
+      int32 [N] (int64 where N >= 2^31), each of 0..N-1 once.
+
+    Example:
+      >>> sorted(permutation(seed=0, epoch=3, length=5).tolist())
+      [0, 1, 2, 3, 4]
+    """
+    stream = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(length)
+    order = np.argsort(stream, kind="stable")
+    return order.astype(np.int32 if length < 2**31 else np.int64)
+
+
+class Batches:
+    """The batches of a source, by step.
+
+    Training (`shuffle=True`) is an endless stream: row j of step s is at g = s * batch_size + j of
+    the stream, in epoch g // N, and is record permutation(seed, epoch)[g mod N]. Batches straddle
+    epochs; every record comes exactly once an epoch. Evaluation (`shuffle=False`) is one pass in
+    order; the last batch is filled up with rows of zeros whose mask is False.
+
+    Nothing depends on what was read before, so a run may be resumed at any step, on any number of
+    hosts.
+
+    Args:
+      source: the records.
+      batch_size: rows of the global batch, B.
+      shuffle: True for training, False for evaluation.
+      seed: of the order, at least 0; without effect on evaluation.
+      num_threads: batches that `stream` prepares at the same time.
+      prefetch: batches that `stream` keeps ready.
+      num_classes: see `RecordReader`.
+      ignore_label: see `RecordReader`.
+      on_bad_record: `raise`, or `skip`: a record that cannot be decoded becomes a row of zeros with
+      mask False.
+      max_bad_records: with `skip`, how many different ones are borne before an error.
+
+    Example:
+      >>> from jaxcv.data import Digits
+      >>> batches = Batches(Digits().open("train"), 32, shuffle=True, seed=1)
+      >>> batches[1000]["image"].shape
+      (32, 8, 8, 1)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        num_threads: int = 4,
+        prefetch: int = 4,
+        num_classes: int | None = None,
+        ignore_label: int | None = None,
+        on_bad_record: OnBadRecord = "raise",
+        max_bad_records: int = 100,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, not {seed}")
+        self.source, self.batch_size = source, batch_size
+        self.shuffle, self.seed = shuffle, seed
+        self.num_threads, self.prefetch = num_threads, prefetch
+        self.reader = RecordReader(
+            source,
+            num_classes=num_classes,
+            ignore_label=ignore_label,
+            on_bad_record=on_bad_record,
+            max_bad_records=max_bad_records,
+        )
+        self._permutations: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def num_examples(self) -> int:
+        """Records in the source, N."""
+        return len(self.source)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(N / B): the length of an evaluation, and of an epoch of training, rounded up."""
+        return math.ceil(len(self.source) / self.batch_size)
+
+    @property
+    def spec(self) -> Spec:
+        """Shape (without B) and dtype of each key of a batch but `mask`. Reads one record."""
+        return self.reader.spec
+
+    @property
+    def bad_records(self) -> dict[str, str]:
+        """Reason by name of every record skipped so far."""
+        return self.reader.bad_records
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            raise TypeError("a training stream has no length; see steps_per_epoch")
+        return self.steps_per_epoch
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.local(step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.stream(0)
+
+    def indices(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which records make up a batch, for gathering from arrays kept on the device.
+
+        Returns:
+          (indices, mask): int32 [B] positions in the source (0 in padding), bool [B] False in
+          padding.
+
+        Raises:
+          IndexError: `step` is negative, or past the end of an evaluation.
+        """
+        length, size = len(self.source), self.batch_size
+        if step < 0 or (not self.shuffle and step >= self.steps_per_epoch):
+            raise IndexError(f"there is no step {step}; an evaluation has {self.steps_per_epoch}")
+        if not self.shuffle:
+            positions = np.arange(step * size, (step + 1) * size)
+            mask = positions < length
+            return np.where(mask, positions, 0).astype(np.int32), mask
+        start, stop = step * size, (step + 1) * size
+        pieces = []
+        for epoch in range(start // length, (stop - 1) // length + 1):
+            first = max(start - epoch * length, 0)
+            last = min(stop - epoch * length, length)
+            pieces.append(self._permutation(epoch)[first:last])
+        return np.concatenate(pieces).astype(np.int32), np.ones(size, bool)
+
+    def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+        """Rows of one host of global batch `step`: an equal, contiguous share in the order of the
+        hosts.
+
+        Raises:
+          ValueError: the batch size cannot be shared out equally.
+        """
+        if self.batch_size % process_count:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared equally by {process_count} hosts; "
+                f"choose a multiple of {process_count}"
+            )
+        share = self.batch_size // process_count
+        rows = slice(process_index * share, (process_index + 1) * share)
+        indices, mask = self.indices(step)
+        return self.reader.read(indices[rows], mask[rows])
+
+    def stream(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """Batches `start` to `stop` in order, prepared ahead by threads (grain); equal to
+        `local(step)`.
+
+        Args:
+          start: first step.
+          stop: step after the last; None goes on to the end of an evaluation, or for ever in
+          training.
+          process_index: this host.
+          process_count: number of hosts.
+        """
+        import grain
+
+        if stop is None:
+            stop = _ENDLESS if self.shuffle else self.steps_per_epoch
+        if stop <= start:
+            return
+        steps = grain.MapDataset.range(start, stop)
+        data = steps.map(lambda step: self.local(step, process_index, process_count))
+        options = grain.ReadOptions(
+            num_threads=self.num_threads, prefetch_buffer_size=max(self.prefetch, self.num_threads)
+        )
+        yield from data.to_iter_dataset(options)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        with self._lock:
+            if epoch not in self._permutations:
+                # A batch looks at one epoch or two neighbours; threads run only a little ahead.
+                while len(self._permutations) >= 2:
+                    self._permutations.pop(min(self._permutations))
+                self._permutations[epoch] = permutation(self.seed, epoch, len(self.source))
+            return self._permutations[epoch]

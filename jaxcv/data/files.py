@@ -1,0 +1,317 @@
+"""Sources of image files: a folder of class folders, and a CSV of paths and labels."""
+
+import csv
+import dataclasses
+import difflib
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
+from jaxcv.data.fit import Fit, Size, fit_image
+from jaxcv.data.source import Record, Source, SourceView, Split, stratified_split
+
+_OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
+SUFFIXES = frozenset((*_OF_JPEG, *_OF_TIFF, *_OF_PPM, ".pnm", ".png", ".gif", ".webp", ".bmp"))
+
+
+class FileSource:
+    """Images read and decoded from files, one record a file.
+
+    Args:
+      root: folder that `paths` are relative to.
+      paths: [N] files; also the records' names.
+      labels: [N] int32 (classes) or float32 (regression).
+      class_names: names of the classes; empty for regression.
+      size: resize to this size, see `fit_image`; None keeps each file's own.
+      fit: how to resize.
+      channels: 1 or 3.
+      max_pixels: larger images raise, see `decode_image`.
+      apply_exif: bring images upright by their EXIF orientation.
+    """
+
+    def __init__(
+        self,
+        root: pathlib.Path,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        class_names: tuple[str, ...],
+        *,
+        size: Size,
+        fit: Fit,
+        channels: int,
+        max_pixels: int = MAX_PIXELS,
+        apply_exif: bool = True,
+    ):
+        self.root, self.paths, self.labels, self.class_names = root, paths, labels, class_names
+        self._size, self._fit, self._channels = size, fit, channels
+        self._max_pixels, self._apply_exif = max_pixels, apply_exif
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.record_name(index)
+        try:
+            data = (self.root / self.paths[index]).read_bytes()
+        except OSError as error:
+            raise DecodeError(name, f"cannot be read: {error.strerror}") from error
+        image = decode_image(
+            data,
+            channels=self._channels,
+            record=name,
+            max_pixels=self._max_pixels,
+            apply_exif=self._apply_exif,
+        )
+        return {"image": fit_image(image, self._size, self._fit), "label": self.labels[index]}
+
+    def record_name(self, index: int) -> str:
+        """Path of the file."""
+        return os.fspath(self.root / self.paths[index])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder with one folder of images for each class.
+
+    Either `root/train/CLASS/*` and `root/test/CLASS/*`, or `root/CLASS/*`, from which a fixed
+    stratified part is taken as the test set (see `stratified_split`; a file's place depends on its
+    path below `root`). Classes are numbered in the order of their names. Files are found at any
+    depth below the class folder; hidden files and files without an image's suffix are passed over.
+
+    Attributes:
+      root: the folder.
+      train_folder: name of the folder of training classes; where it is absent, `root` holds the
+      classes.
+      test_folder: name of the folder of test classes.
+      test_fraction: part taken as the test set where there is no `train_folder`.
+      split_seed: another seed takes another part.
+      size: resize to this size, see `fit_image`; None needs images of one size.
+      fit: how to resize.
+      channels: 1 or 3.
+      max_pixels: larger images raise.
+      apply_exif: bring images upright by their EXIF orientation.
+    """
+
+    root: str
+    train_folder: str = "train"
+    test_folder: str = "test"
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    size: Size = None
+    fit: Fit = "crop"
+    channels: Literal[1, 3] = 3
+    max_pixels: int = MAX_PIXELS
+    apply_exif: bool = True
+
+    def open(self, split: Split) -> Source:
+        """Lists the files and opens the train or test part; no image is read yet."""
+        root = pathlib.Path(self.root).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"{root}: no such folder")
+        train_root = root / self.train_folder
+        if not _holds_folders(train_root):
+            whole = self._source(root, _class_folders(root))
+            train, test = stratified_split(
+                whole.labels, whole.paths, self.test_fraction, self.split_seed
+            )
+            return SourceView(whole, test if split == "test" else train)
+        classes = _class_folders(train_root)
+        if split == "train":
+            return self._source(train_root, classes)
+        test_root = root / self.test_folder
+        if not test_root.is_dir():
+            others = [n for n in _folders(root) if n != self.train_folder]
+            raise ValueError(
+                f"{root}: has a folder {self.train_folder!r} but none called {self.test_folder!r}; "
+                f"name it with test_folder (found: {', '.join(others) or 'no other folder'})"
+            )
+        for name in _class_folders(test_root):
+            if name not in classes:
+                raise ValueError(
+                    f"{test_root / name}: class {name!r} has no folder in {train_root}"
+                    f"{_nearest(name, classes)}"
+                )
+        return self._source(test_root, classes, may_lack=True)
+
+    def _source(self, root: pathlib.Path, classes: list[str], may_lack: bool = False) -> FileSource:
+        paths: list[str] = []
+        labels: list[int] = []
+        for label, name in enumerate(classes):
+            files = _image_files(root, name)
+            if not files and not may_lack:
+                raise ValueError(f"{root / name}: there are no images in this class folder")
+            paths.extend(files)
+            labels.extend([label] * len(files))
+        if not paths:
+            raise ValueError(f"{root}: there are no images in it")
+        return FileSource(
+            root,
+            paths,
+            np.asarray(labels, np.int32),
+            tuple(classes),
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+            max_pixels=self.max_pixels,
+            apply_exif=self.apply_exif,
+        )
+
+
+def _folders(root: pathlib.Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _holds_folders(root: pathlib.Path) -> bool:
+    return root.is_dir() and bool(_folders(root))
+
+
+def _class_folders(root: pathlib.Path) -> list[str]:
+    names = _folders(root)
+    if not names:
+        raise ValueError(
+            f"{root}: there is no class folder in it; wanted one folder of images for each class"
+        )
+    return names
+
+
+def _image_files(root: pathlib.Path, name: str) -> list[str]:
+    """Image files below root/name as sorted paths relative to root, with forward slashes."""
+    found = []
+    for folder, subfolders, files in os.walk(root / name, followlinks=True):
+        subfolders[:] = [s for s in subfolders if not s.startswith(".")]
+        for file in files:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in SUFFIXES:
+                found.append(pathlib.Path(folder, file).relative_to(root).as_posix())
+    return sorted(found)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CSV:
+    """A CSV file with a header, a column of image paths and a column of labels.
+
+    Classes are the distinct labels of all rows, in numerical order where all are integers, else in
+    the order of their names.
+
+    Attributes:
+      path: the CSV file.
+      image_column: name of the column of image paths.
+      label_column: name of the column of labels.
+      split_column: name of a column that says "train" or "test" (other rows are passed over);
+        None takes a stratified part as the test set, see `stratified_split`.
+      root: folder that the paths are relative to; None is the CSV's own.
+      test_fraction: the part taken, where there is no split column.
+      split_seed: another seed takes another part.
+      regression: labels are numbers to predict, not classes.
+      size: resize to this size, see `fit_image`; None needs images of one size.
+      fit: how to resize.
+      channels: 1 or 3.
+      max_pixels: larger images raise.
+      apply_exif: bring images upright by their EXIF orientation.
+    """
+
+    path: str
+    image_column: str = "image"
+    label_column: str = "label"
+    split_column: str | None = None
+    root: str | None = None
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    regression: bool = False
+    size: Size = None
+    fit: Fit = "crop"
+    channels: Literal[1, 3] = 3
+    max_pixels: int = MAX_PIXELS
+    apply_exif: bool = True
+
+    def open(self, split: Split) -> Source:
+        """Reads the table, checks that every file exists, opens the train or test part."""
+        path = pathlib.Path(self.path).expanduser()
+        root = pathlib.Path(self.root).expanduser() if self.root else path.parent
+        rows = self._rows(path)
+        for line, row in rows:
+            if not (root / row[self.image_column]).is_file():
+                raise ValueError(
+                    f"{path}, line {line}: no such file: {root / row[self.image_column]}"
+                )
+        labels, class_names = self._labels(path, rows)
+        paths = [row[self.image_column] for _, row in rows]
+        whole = FileSource(
+            root,
+            paths,
+            labels,
+            class_names,
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+            max_pixels=self.max_pixels,
+            apply_exif=self.apply_exif,
+        )
+        if self.split_column is None:
+            strata = labels if class_names else np.zeros(len(labels), np.int32)
+            parts = stratified_split(strata, paths, self.test_fraction, self.split_seed)
+            return SourceView(whole, parts[split == "test"])
+        indices = [i for i, (_, row) in enumerate(rows) if row[self.split_column].strip() == split]
+        if not indices:
+            found = sorted({row[self.split_column] for _, row in rows})[:5]
+            raise ValueError(
+                f"{path}: no row has {split!r} in column {self.split_column!r}; "
+                f"found {', '.join(found)}"
+            )
+        return SourceView(whole, np.asarray(indices))
+
+    def _rows(self, path: pathlib.Path) -> list[tuple[int, dict[str, str]]]:
+        """(line number, row) of every row, the columns in use being present and filled."""
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        wanted = [c for c in (self.image_column, self.label_column, self.split_column) if c]
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                columns = list(reader.fieldnames or ())
+                for column in wanted:
+                    if column not in columns:
+                        raise ValueError(
+                            f"there is no column {column!r} in its header "
+                            f"({', '.join(columns) or 'it is empty'}){_nearest(column, columns)}"
+                        )
+                rows = [(reader.line_num, row) for row in reader]
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}: {error}") from None
+        if not rows:
+            raise ValueError(f"{path}: there are no rows below its header")
+        for line, row in rows:
+            for column in wanted:
+                if not (row[column] or "").strip():
+                    raise ValueError(f"{path}, line {line}: column {column!r} is empty")
+        return rows
+
+    def _labels(
+        self, path: pathlib.Path, rows: list[tuple[int, dict[str, str]]]
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        texts = [row[self.label_column].strip() for _, row in rows]
+        if self.regression:
+            for (line, _), text in zip(rows, texts):
+                if not _is_number(text):
+                    raise ValueError(f"{path}, line {line}: {text!r} is not a finite number")
+            return np.asarray([float(t) for t in texts], np.float32), ()
+        names = sorted(set(texts))
+        if all(name.lstrip("-").isdecimal() for name in names):
+            names.sort(key=int)
+        number = {name: i for i, name in enumerate(names)}
+        return np.asarray([number[t] for t in texts], np.int32), tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -1,0 +1,76 @@
+"""Host-side resizing, so that all records of a source have one static shape."""
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+Fit = Literal["stretch", "crop", "pad"]
+Size = int | tuple[int, int] | None
+
+
+def size_pair(size: Size) -> tuple[int, int] | None:
+    """`size` as (height, width): an int means a square, None stays None.
+
+    Example:
+      >>> size_pair(32), size_pair((24, 32)), size_pair(None)
+      ((32, 32), (24, 32), None)
+    """
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else (size[0], size[1])
+    if min(pair) < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    return pair
+
+
+def fit_image(image: np.ndarray, size: Size, fit: Fit = "stretch") -> np.ndarray:
+    """Resizes one image on the host: Pillow's bilinear filter, antialiased when it shrinks.
+
+    Args:
+      image: uint8 [H, W, C], C = 1 or 3.
+      size: the side of a square, (height, width), or None to leave the image alone.
+      fit: `stretch` ignores the aspect ratio; `crop` scales until the image covers the target and
+        cuts the centre; `pad` scales until it fits inside and centres it on black (0).
+
+    Returns:
+      uint8 [height, width, C]; the input itself where it already has that shape.
+    """
+    target = size_pair(size)
+    if target is None or image.shape[:2] == target:
+        return image
+    height, width = image.shape[:2]
+    if fit == "stretch":
+        return _resize(image, target)
+    if fit == "crop":
+        scale = max(target[0] / height, target[1] / width)
+        rows, columns = target[0] / scale, target[1] / scale
+        top, left = (height - rows) / 2, (width - columns) / 2
+        return _resize(image, target, (left, top, left + columns, top + rows))
+    if fit == "pad":
+        scale = min(target[0] / height, target[1] / width)
+        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+        top, left = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
+        canvas = np.zeros((*target, image.shape[2]), np.uint8)
+        canvas[top : top + inner[0], left : left + inner[1]] = _resize(image, inner)
+        return canvas
+    raise ValueError(f"fit must be 'stretch', 'crop' or 'pad', not {fit!r}")
+
+
+def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [H, W, 1 or 3] -> uint8 [H, W, channels]: grey is repeated, colour becomes luma."""
+    if image.shape[-1] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, axis=-1)
+    return np.array(Image.fromarray(image).convert("L"))[..., None]
+
+
+def _resize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+    return np.array(resized).reshape(*size, image.shape[2])

@@ -1,0 +1,163 @@
+"""Reading records as batches need them: one shape, labels in range, bad records named."""
+
+import threading
+from typing import Literal
+
+import numpy as np
+
+from jaxcv.data.decode import DecodeError
+from jaxcv.data.source import Record, Source
+
+OnBadRecord = Literal["raise", "skip"]
+# Shape and dtype of every key of a record.
+Spec = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+
+class TooManyBadRecordsError(ValueError):
+    """More undecodable records were skipped than `max_bad_records` allows."""
+
+
+class RecordReader:
+    """Reads records of a source, checks each, and stands in for bad ones by the chosen policy.
+
+    Args:
+      source: where the records come from.
+      num_classes: integer labels must lie in [0, num_classes); None takes the number of the
+        source's class names, and where there are none, labels are not checked.
+      ignore_label: the one label outside that range that is allowed, or None.
+      on_bad_record: `raise` lets a `DecodeError` through; `skip` puts zeros with mask False in its
+      place.
+      max_bad_records: with `skip`, how many different bad records are borne before
+      `TooManyBadRecordsError`.
+
+    Attributes:
+      bad_records: reason by name of every record skipped so far.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        num_classes: int | None = None,
+        ignore_label: int | None = None,
+        on_bad_record: OnBadRecord = "raise",
+        max_bad_records: int = 100,
+    ):
+        if on_bad_record not in ("raise", "skip"):
+            raise ValueError(f"on_bad_record must be 'raise' or 'skip', not {on_bad_record!r}")
+        if len(source) == 0:
+            raise ValueError("the source holds no records")
+        self.source = source
+        self.num_classes = len(source.class_names) if num_classes is None else num_classes
+        self.ignore_label = ignore_label
+        self.on_bad_record, self.max_bad_records = on_bad_record, max_bad_records
+        self.bad_records: dict[str, str] = {}
+        self._spec: Spec | None = None
+        self._spec_name = ""
+        self._lock = threading.Lock()
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype of each key, taken from the first record that can be read."""
+        if self._spec is None:
+            for index in range(len(self.source)):
+                record = self._read_one(index)
+                if record is not None:
+                    spec = {k: (np.shape(v), np.asarray(v).dtype) for k, v in record.items()}
+                    self._spec_name, self._spec = self.source.record_name(index), spec
+                    break
+            else:
+                raise TooManyBadRecordsError(f"none of {len(self.source)} records can be read")
+        return self._spec
+
+    def read(self, indices: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        """Reads records into arrays.
+
+        Args:
+          indices: int [B], positions in the source.
+          mask: bool [B]; where False nothing is read and the row is zeros.
+
+        Returns:
+          Every key stacked to [B, ...], and `mask` bool [B], False for padding and for skipped
+          records.
+
+        Raises:
+          DecodeError: a record is bad, with on_bad_record='raise'.
+          TooManyBadRecordsError: too many are, with on_bad_record='skip'.
+          ValueError: a label is out of range, or a record's shape differs; the record is named.
+        """
+        spec = self.spec
+        batch = {k: np.zeros((len(mask), *shape), dtype) for k, (shape, dtype) in spec.items()}
+        batch["mask"] = np.zeros(len(mask), bool)
+        rows = np.flatnonzero(mask)
+        wanted = [int(indices[row]) for row in rows]
+        for row, index, record in zip(rows, wanted, self._read_many(wanted)):
+            if record is None:
+                continue
+            self._check_shapes(index, record)
+            for key in spec:
+                batch[key][row] = record[key]
+            batch["mask"][row] = True
+        return batch
+
+    def _read_many(self, indices: list[int]) -> list[Record | None]:
+        """One by one, or at once where the source can; None where a bad record is skipped."""
+        read_many = getattr(self.source, "__getitems__", None)
+        if read_many is not None and indices:
+            try:
+                records = read_many(indices)
+            except DecodeError:
+                pass  # One by one below, to find and count every bad one.
+            else:
+                for index, record in zip(indices, records):
+                    self._check_label(index, record)
+                return list(records)
+        return [self._read_one(index) for index in indices]
+
+    def _read_one(self, index: int) -> Record | None:
+        try:
+            record = self.source[index]
+        except DecodeError as error:
+            if self.on_bad_record == "raise":
+                raise
+            self._count_bad(self.source.record_name(index), error.reason)
+            return None
+        self._check_label(index, record)
+        return record
+
+    def _count_bad(self, name: str, reason: str) -> None:
+        with self._lock:
+            self.bad_records.setdefault(name, reason)
+            count = len(self.bad_records)
+        if count > self.max_bad_records:
+            raise TooManyBadRecordsError(
+                f"{count} records cannot be read, more than max_bad_records="
+                f"{self.max_bad_records}; the last one is {name}: {reason}"
+            )
+
+    def _check_label(self, index: int, record: Record) -> None:
+        label = np.asarray(record["label"])
+        if label.dtype.kind == "f":
+            if not np.isfinite(label).all():
+                raise ValueError(f"{self.source.record_name(index)}: label {label} is not finite")
+            return
+        if not self.num_classes:
+            return
+        bad = (label < 0) | (label >= self.num_classes)
+        if self.ignore_label is not None:
+            bad &= label != self.ignore_label
+        if bad.any():
+            raise ValueError(
+                f"{self.source.record_name(index)}: label {label[bad].flat[0]} is outside "
+                f"[0, {self.num_classes}), the range of {self.num_classes} classes"
+            )
+
+    def _check_shapes(self, index: int, record: Record) -> None:
+        for key, (shape, dtype) in self.spec.items():
+            found = np.asarray(record[key])
+            if found.shape != shape or found.dtype != dtype:
+                raise ValueError(
+                    f"{self.source.record_name(index)}: {key} is {found.dtype} {found.shape}, but "
+                    f"{self._spec_name} has {dtype} {shape}; give the data set a size (such as "
+                    "size=224) to bring all images to one shape"
+                )

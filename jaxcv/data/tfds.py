@@ -1,0 +1,217 @@
+"""TensorFlow Datasets, read from array_record files without TensorFlow."""
+
+import dataclasses
+import difflib
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
+from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
+from jaxcv.data.source import Record, Source, Split
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def data_directory(data_dir: str | None = None) -> pathlib.Path:
+    """Where prepared data are: the argument, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(chosen).expanduser()
+
+
+def prepared(data_dir: str | None = None) -> dict[str, list[pathlib.Path]]:
+    """Prepared data sets: `name` or `name/config` -> version folders, the newest last."""
+    found: dict[str, list[pathlib.Path]] = {}
+    root = data_directory(data_dir)
+    for info in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
+        folder = info.parent
+        if _VERSION.fullmatch(folder.name):
+            found.setdefault(folder.parent.relative_to(root).as_posix(), []).append(folder)
+    for folders in found.values():
+        folders.sort(key=lambda f: tuple(map(int, f.name.split("."))))
+    return dict(sorted(found.items()))
+
+
+def find_prepared(name: str, data_dir: str | None = None) -> pathlib.Path:
+    """The folder of a prepared data set.
+
+    Args:
+      name: `name`, `name:version`, `name/config` or `name/config:version`; without a version the
+      newest.
+      data_dir: see `data_directory`.
+
+    Raises:
+      ValueError: it is not prepared, or there is no data set of that name; the message suggests the
+        nearest names and says what to run.
+    """
+    base, _, version = name.partition(":")
+    here = prepared(data_dir)
+    where = data_directory(data_dir)
+    if base in here:
+        for folder in reversed(here[base]):
+            if version in ("", folder.name):
+                return folder
+        versions = ", ".join(folder.name for folder in here[base])
+        raise ValueError(
+            f"data set {base!r} has no version {version!r} in {where}; found {versions}"
+        )
+    configs = [n for n in here if n.startswith(base + "/")]
+    if configs:
+        raise ValueError(
+            f"data set {base!r} needs a configuration; prepared are {', '.join(configs)}"
+        )
+    raise unknown_data_set(base, data_dir) or ValueError(
+        f"data set {base!r} is not prepared in {where}; run `jaxcv data prepare {name}` "
+        "(or set TFDS_DATA_DIR or data_dir to where it is)"
+    )
+
+
+def unknown_data_set(base: str, data_dir: str | None = None) -> ValueError | None:
+    """The error for a name that TFDS does not know, with the nearest names; None if it does."""
+    here, known = prepared(data_dir), _registered()
+    if base.split("/")[0] in known:
+        return None
+    nearest = dict.fromkeys(difflib.get_close_matches(base, [*here, *known], 3))
+    hint = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    return ValueError(
+        f"there is no data set {base!r}.{hint} Prepared in {data_directory(data_dir)}: "
+        f"{', '.join(here) or 'none'}"
+    )
+
+
+@functools.cache
+def _registered() -> tuple[str, ...]:
+    import tensorflow_datasets as tfds
+
+    return tuple(tfds.list_builders(with_community_datasets=False))
+
+
+class TFDSSource:
+    """One split of a prepared data set; images are decoded by `decode_image`."""
+
+    def __init__(self, dataset: "TFDS", split: str):
+        import tensorflow_datasets as tfds
+
+        self._dataset, self._split = dataset, split
+        builder = tfds.builder_from_directory(
+            os.fspath(find_prepared(dataset.name, dataset.data_dir))
+        )
+        self._name = f"{builder.info.name}:{builder.info.version} {split}"
+        features = dict(builder.info.features)
+        for key in (dataset.image_key, dataset.label_key):
+            if key not in features:
+                raise ValueError(
+                    f"data set {dataset.name!r} has no feature {key!r}; "
+                    f"it has {', '.join(features)}"
+                )
+        image = features[dataset.image_key]
+        self._encoded = isinstance(image, tfds.features.Image)
+        self._channels = dataset.channels or (1 if image.shape[-1] == 1 else 3)
+        label = features[dataset.label_key]
+        classes = isinstance(label, tfds.features.ClassLabel)
+        self.class_names = tuple(map(label.int2str, range(label.num_classes))) if classes else ()
+        self._label_dtype = np.int32 if np.issubdtype(label.np_dtype, np.integer) else np.float32
+        self._records = _data_source(tfds, builder, dataset, split)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        try:
+            stored = self._records[index]
+        except IndexError:
+            raise
+        except Exception as error:
+            # array_record raises ValueError or RuntimeError, depending on what is damaged.
+            raise DecodeError(
+                self.record_name(index),
+                f"cannot be read from its shard ({error}); prepare the data set again",
+            ) from error
+        return self._record(index, stored)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        """Many records at once, which array_record reads some 30 times faster than one by one."""
+        try:
+            stored = self._records.__getitems__(indices)
+        except Exception:  # `__getitem__` finds the one at fault and names it.
+            return [self[index] for index in indices]
+        return [self._record(index, values) for index, values in zip(indices, stored)]
+
+    def _record(self, index: int, stored: dict[str, Any]) -> Record:
+        dataset = self._dataset
+        image = stored[dataset.image_key]
+        if self._encoded:
+            image = decode_image(
+                image,
+                channels=self._channels,
+                record=self.record_name(index),
+                max_pixels=dataset.max_pixels,
+            )
+        else:
+            image = convert_channels(image, self._channels)
+        return {
+            "image": fit_image(image, dataset.size, dataset.fit),
+            "label": self._label_dtype(stored[dataset.label_key]),
+        }
+
+    def record_name(self, index: int) -> str:
+        """`name:version split[index]`."""
+        return f"{self._name}[{index}]"
+
+
+def _data_source(tfds: Any, builder: Any, dataset: "TFDS", split: str) -> Any:
+    """The records of one split, with every image left encoded."""
+    images = [k for k, f in builder.info.features.items() if isinstance(f, tfds.features.Image)]
+    decoders = {key: tfds.decode.SkipDecoding() for key in images}
+    try:
+        return builder.as_data_source(split=split, decoders=decoders)
+    except NotImplementedError:
+        raise ValueError(
+            f"data set {dataset.name!r} is stored as {builder.info.file_format.value} in "
+            f"{builder.data_dir}, which only TensorFlow reads; prepare it as array_record in "
+            f"another data_dir: `jaxcv data prepare {dataset.name}`"
+        ) from None
+    except (ValueError, KeyError) as error:
+        sizes = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
+        raise ValueError(
+            f"data set {dataset.name!r} has no split {split!r}: it has {sizes}; "
+            f"slices are written train[:80%] ({str(error).splitlines()[0]})"
+        ) from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TFDS:
+    """A data set of TensorFlow Datasets, prepared as array_record (`jaxcv data prepare NAME`).
+
+    Attributes:
+      name: `name`, `name:version`, `name/config` or `name/config:version`.
+      train_split: TFDS split, slices included: `train[:90%]`.
+      test_split: the split to evaluate on.
+      data_dir: folder of prepared data sets; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      image_key: name of the feature that holds the image.
+      label_key: name of the feature that holds the label: a class, or a number for regression.
+      size: resize to this size, see `fit_image`; None needs images of one size.
+      fit: how to resize.
+      channels: 1, 3, or None for what the data set declares.
+      max_pixels: larger images raise, see `decode_image`.
+    """
+
+    name: str
+    train_split: str = "train"
+    test_split: str = "test"
+    data_dir: str | None = None
+    image_key: str = "image"
+    label_key: str = "label"
+    size: Size = None
+    fit: Fit = "crop"
+    channels: Literal[1, 3] | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def open(self, split: Split) -> Source:
+        """Opens the train or test split; records are read when asked for."""
+        return TFDSSource(self, self.train_split if split == "train" else self.test_split)

@@ -1,0 +1,138 @@
+"""Augmentation and geometry: pure functions on arrays, under `jit` and `vmap`, on any device.
+
+An image is `[..., H, W, C]`, uint8 in [0, 255] or floating point in [0, 1], and comes back in its
+own dtype (`pixels` has the rule). There are three kinds of things here:
+
+- functions, `adjust_contrast(image, factor)`, on images with any leading axes;
+- random transforms, frozen dataclasses called `(key, image) -> image` on one image, for a training
+  configuration: `apply_sequence((RandomCrop(padding=4), RandomHorizontalFlip()), key, image)`;
+- steps that are the same for every image, frozen dataclasses called `(image) -> image`:
+  `Normalize()`.
+
+`Mixup` and `CutMix` take a whole batch: `(key, images, labels) -> (images, labels)`.
+"""
+
+from jaxcv.image.color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    grayscale,
+)
+from jaxcv.image.composition import RandomApply, Transform, apply_sequence
+from jaxcv.image.filtering import adjust_sharpness, gaussian_blur, gaussian_noise
+from jaxcv.image.geometry import (
+    PaddingMode,
+    ResizeMethod,
+    center_crop,
+    crop,
+    flip_horizontal,
+    flip_vertical,
+    pad,
+    resize,
+)
+from jaxcv.image.mixing import CutMix, Mixup
+from jaxcv.image.pixels import Size, to_float
+from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
+from jaxcv.image.preprocess import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CenterCrop,
+    Normalize,
+    Resize,
+)
+from jaxcv.image.random_color import ColorJitter, GaussianBlur, GaussianNoise, RandomGrayscale
+from jaxcv.image.random_crop import RandomCrop, RandomResizedCrop
+from jaxcv.image.random_erasing import Cutout, RandomErasing
+from jaxcv.image.random_geometry import (
+    GeometricTransform,
+    RandomAffine,
+    RandomHorizontalFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomVerticalFlip,
+)
+from jaxcv.image.tone import autocontrast, equalize, invert, posterize, solarize
+from jaxcv.image.warping import (
+    Interpolation,
+    about_center,
+    affine,
+    affine_matrix,
+    compose,
+    flip_matrix,
+    inverse_matrix,
+    rotate,
+    rotation_matrix,
+    scaling_matrix,
+    shear_matrix,
+    translate,
+    translation_matrix,
+    warp,
+)
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CenterCrop",
+    "ColorJitter",
+    "CutMix",
+    "Cutout",
+    "GaussianBlur",
+    "GaussianNoise",
+    "GeometricTransform",
+    "Interpolation",
+    "Mixup",
+    "Normalize",
+    "PaddingMode",
+    "RandAugment",
+    "RandomAffine",
+    "RandomApply",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomVerticalFlip",
+    "Resize",
+    "ResizeMethod",
+    "Size",
+    "Strengths",
+    "Transform",
+    "TrivialAugment",
+    "about_center",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "adjust_sharpness",
+    "affine",
+    "affine_matrix",
+    "apply_sequence",
+    "autocontrast",
+    "center_crop",
+    "compose",
+    "crop",
+    "equalize",
+    "flip_horizontal",
+    "flip_matrix",
+    "flip_vertical",
+    "gaussian_blur",
+    "gaussian_noise",
+    "grayscale",
+    "inverse_matrix",
+    "invert",
+    "pad",
+    "posterize",
+    "resize",
+    "rotate",
+    "rotation_matrix",
+    "scaling_matrix",
+    "shear_matrix",
+    "solarize",
+    "to_float",
+    "translate",
+    "translation_matrix",
+    "warp",
+]

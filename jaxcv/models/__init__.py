@@ -1,0 +1,27 @@
+"""Models: Flax Linen modules, channels last, one family a file.
+
+Every model is called as `model.apply(variables, images, train=..., mask=...)` with float images
+[B, H, W, C] and returns float32 outputs [B, num_classes]. Parameters are float32; `dtype` is the
+dtype it computes in.
+"""
+
+from jaxcv.models.face_cnn import FaceCNN
+from jaxcv.models.inputs import ComputeDtype
+from jaxcv.models.lenet import LeNet
+from jaxcv.models.mlp import MLP
+from jaxcv.models.normalization import BatchNorm
+from jaxcv.models.resnet import ResNet, ResNetBackbone
+from jaxcv.models.small_cnn import SmallCNN
+from jaxcv.models.wide_resnet import WideResNet
+
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "ComputeDtype",
+    "FaceCNN",
+    "LeNet",
+    "ResNet",
+    "ResNetBackbone",
+    "SmallCNN",
+    "WideResNet",
+]

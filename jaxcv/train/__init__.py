@@ -1,0 +1,72 @@
+"""The step, the loop, and what they need: optimisers, devices, checkpoints, logs."""
+
+from jaxcv.train.checkpoint import CheckpointError, Checkpoints
+from jaxcv.train.config_file import ConfigError, read_config, write_config
+from jaxcv.train.evaluation import evaluate_state, make_evaluator, predict_test
+from jaxcv.train.experiment import EarlyStopping, Experiment, Keep, Runtime
+from jaxcv.train.loop import Interrupted, train
+from jaxcv.train.optimizer import (
+    LAMB,
+    LARS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Lion,
+    Muon,
+    Optimizer,
+    RMSProp,
+)
+from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.prediction import find_images, predict_files
+from jaxcv.train.run import Run, SetupError, open_run, open_workdir
+from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
+from jaxcv.train.state import TrainState, create_state
+from jaxcv.train.step import AXIS, make_eval_step, make_predict_step, make_train_step
+from jaxcv.train.window import NonFiniteError
+
+__all__ = [
+    "AXIS",
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "CheckpointError",
+    "Checkpoints",
+    "ConfigError",
+    "Constant",
+    "Cosine",
+    "DeviceMap",
+    "EarlyStopping",
+    "Experiment",
+    "Interrupted",
+    "Keep",
+    "Lion",
+    "Muon",
+    "NonFiniteError",
+    "OneCycle",
+    "Optimizer",
+    "Polynomial",
+    "RMSProp",
+    "Run",
+    "Runtime",
+    "SetupError",
+    "Step",
+    "TrainState",
+    "create_state",
+    "evaluate_state",
+    "find_images",
+    "make_eval_step",
+    "make_evaluator",
+    "make_predict_step",
+    "make_train_step",
+    "open_run",
+    "open_workdir",
+    "predict_files",
+    "predict_test",
+    "read_config",
+    "train",
+    "write_config",
+]

@@ -1,0 +1,135 @@
+"""An experiment as JSON: class names and fields. Reading it runs no code but jaxcv's own constructors."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from jaxcv.train.experiment import Experiment
+
+# Linen gives each module these two fields; they are not settings.
+_LINEN_FIELDS = {"parent", "name"}
+
+
+class ConfigError(ValueError):
+    """A configuration file that cannot be read, or that differs from the one wanted."""
+
+
+def to_json(value: Any) -> Any:
+    """Turns dataclasses, Linen modules, tuples and plain values into JSON values.
+
+    Raises:
+        ConfigError: for a value that is none of these, such as a function.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        skip = _LINEN_FIELDS if isinstance(value, nn.Module) else set()
+        fields = {
+            f.name: to_json(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.init and f.name not in skip
+        }
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"{value!r} of type {type(value).__name__} cannot be written to config.json; an experiment "
+        "holds dataclasses, Linen modules, tuples, numbers and strings"
+    )
+
+
+def from_json(value: Any) -> Any:
+    """Rebuilds what `to_json` wrote; lists become tuples.
+
+    Raises:
+        ConfigError: for a class outside jaxcv that is not already imported, or an unknown field.
+    """
+    if isinstance(value, list):
+        return tuple(from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    fields = {name: from_json(item) for name, item in value.items() if name != "class"}
+    cls = _resolve(value.get("class"))
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise ConfigError(f"config.json does not fit {value['class']}: {error}") from None
+
+
+def _resolve(path: Any) -> type:
+    module_name, _, class_name = str(path).rpartition(".")
+    if module_name.split(".")[0] == "jaxcv":
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError:
+            raise ConfigError(f"config.json names {path}, which this jaxcv has not") from None
+    elif module_name in sys.modules:
+        module = sys.modules[module_name]
+    else:
+        raise ConfigError(
+            f"config.json names {path}, which is not a class of jaxcv; nothing else is imported "
+            "from a file. Call jaxcv from the script that defines it"
+        )
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise ConfigError(f"config.json names {path}, which is no dataclass")
+    return cls
+
+
+def read_config(path: Path) -> Experiment:
+    """Reads an experiment that `write_config` wrote.
+
+    Raises:
+        ConfigError: where the file is missing, no JSON, or holds something else.
+    """
+    try:
+        experiment = from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; is it the work directory of a run?") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"{path} holds no experiment")
+    return experiment
+
+
+def write_config(path: Path, experiment: Experiment) -> None:
+    """Writes the experiment, or makes sure that the file there already says the same.
+
+    Raises:
+        ConfigError: where it says something else; every differing field is shown with both values.
+    """
+    wanted = json.loads(json.dumps(to_json(experiment)))
+    if not path.exists():
+        path.write_text(json.dumps(wanted, indent=2) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    differences = list(_differences(found, wanted))
+    if differences:
+        raise ConfigError(
+            f"{path.parent} is the work directory of another experiment: "
+            + "; ".join(differences)
+            + ". Take another --workdir, or the old settings"
+        )
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*found, *(k for k in wanted if k not in found)]:
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(found.get(key), wanted.get(key), inner)
+    elif found != wanted:
+        yield f"{name} was {json.dumps(found)} and is now {json.dumps(wanted)}"

@@ -1,0 +1,84 @@
+"""Exact evaluation: every record once, whatever the batch size and the number of devices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcv.train.run import Run
+from jaxcv.train.state import TrainState, Variables
+from jaxcv.train.step import AXIS, make_eval_step, make_predict_step
+
+Summary = dict[str, Any]
+
+
+def make_evaluator(run: Run) -> Callable[[Variables], Summary]:
+    """Builds `evaluate(variables) -> summary` over the test records; compiled once, used often."""
+    experiment = run.experiment
+    evaluate_batch = run.test_feed().bind(
+        make_eval_step(experiment.model, experiment.task, experiment.preprocess)
+    )
+    steps = len(run.test_batches())
+
+    def evaluate(variables: Variables) -> Summary:
+        total = None
+        pending = evaluate_batch(variables, 0)
+        for step in range(1, steps + 1):
+            # The next batch is under way before this one's sums are fetched.
+            done, pending = pending, evaluate_batch(variables, step) if step < steps else None
+            total = add_metrics(total, done)
+        return experiment.task.summary(total)
+
+    return evaluate
+
+
+def add_metrics(total: Any, metrics: Any) -> Any:
+    """Adds a batch's sums to the total on the host, in 64 bits: counts stay exact."""
+
+    def widened(x: Any) -> np.ndarray:
+        array = np.asarray(x)
+        return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+
+    metrics = jax.tree.map(widened, jax.device_get(metrics))
+    return metrics if total is None else jax.tree.map(np.add, total, metrics)
+
+
+def evaluate_state(evaluate: Callable[[Variables], Summary], state: TrainState) -> Summary:
+    """Evaluates the raw weights as "test" and, where there are any, the averaged ones as "test_ema"."""
+    results = {"test": evaluate(state.variables)}
+    if state.ema is not None:
+        results["test_ema"] = evaluate(state.ema)
+    return results
+
+
+def scalars(summary: Summary) -> dict[str, float]:
+    """The numbers of a summary, without its lists and tables."""
+    return {k: float(v) for k, v in summary.items() if isinstance(v, int | float | np.number)}
+
+
+def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
+    """Predictions for every test record, in order: arrays with first axis N, and the mask.
+
+    Rows whose record could not be read have mask False.
+    """
+    experiment = run.experiment
+
+    def predict_batch(variables: Variables, batch: dict[str, jax.Array]) -> Any:
+        predictions = predict(variables, batch)
+        kept = {name: batch[name] for name in ("label", "mask")}
+        return {**predictions, **jax.lax.all_gather(kept, AXIS, tiled=True)}
+
+    predict = make_predict_step(experiment.model, experiment.task, experiment.preprocess)
+    call = run.test_feed().bind(predict_batch)
+    batches = run.test_batches()
+    size = batches.batch_size
+    parts = [
+        {name: np.asarray(array)[:size] for name, array in call(variables, step).items()}
+        for step in range(math.ceil(len(run.test_source) / size))
+    ]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: array[: len(run.test_source)] for name, array in whole.items()}

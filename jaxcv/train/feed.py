@@ -1,0 +1,134 @@
+"""From a data set to the devices: resident in their memory, or streamed. Both feed the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxcv.data import Batches, gather
+from jaxcv.train.parallel import DeviceMap
+
+Batch = dict[str, Any]
+PerDevice = Callable[[Any, Batch], Any]
+
+
+class Feed(Protocol):
+    """Runs per-device functions on the batches of a data set, by step."""
+
+    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+        """Gives `call(carry, step)`, which runs `function(carry, batch)` on every device's rows.
+
+        Args:
+            function: per device, inside the mapped axis; its outputs are equal on all devices.
+            donate: whether the buffers of `carry` may be reused for the result.
+        """
+        ...
+
+    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+        """Gives `call(carry, step)`, which runs `count` steps of `(carry, batch) -> (carry, out)`.
+
+        The carry is donated; the outputs come with a leading axis `count`.
+        """
+        ...
+
+
+def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
+    """Appends zeros (False) along the first axis up to `rows`."""
+    return np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def process_rows(array: np.ndarray) -> np.ndarray:
+    """This process's block of the rows of a global batch."""
+    rows = len(array) // jax.process_count()
+    return array[jax.process_index() * rows : (jax.process_index() + 1) * rows]
+
+
+class ResidentFeed:
+    """Keeps a decoded data set on every device; a step is told which rows to gather.
+
+    Args:
+        batches: say which rows make up each step's batch.
+        arrays: the whole data set, first axis N.
+        device_map: the devices.
+    """
+
+    def __init__(self, batches: Batches, arrays: Batch, device_map: DeviceMap) -> None:
+        self._batches, self._map = batches, device_map
+        self._arrays = device_map.replicate(arrays)
+
+    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+        """Gives `call(carry, step)`; see `Feed`."""
+
+        def on_rows(carry: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
+            return function(carry, gather(arrays, rows, mask))
+
+        mapped = self._map.map(on_rows, (None, None, 0, 0), donate=(0,) if donate else ())
+
+        def call(carry: Any, step: int) -> Any:
+            return mapped(carry, self._arrays, *self._map.split(self._rows(step)))
+
+        return call
+
+    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+        """Gives `call(carry, step)` for `count` steps in one dispatch; see `Feed`."""
+
+        def on_rows(carry: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
+            def body(carry: Any, chosen: tuple[jax.Array, jax.Array]) -> Any:
+                return function(carry, gather(arrays, *chosen))
+
+            return jax.lax.scan(body, carry, (rows, mask))
+
+        mapped = self._map.map(on_rows, (None, None, 1, 1), donate=(0,))
+
+        def call(carry: Any, step: int) -> Any:
+            steps = [self._rows(step + i) for i in range(count)]
+            rows, mask = (np.stack(parts) for parts in zip(*steps, strict=True))
+            return mapped(carry, self._arrays, *self._map.split((rows, mask), axis=1))
+
+        return call
+
+    def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, mask = self._batches.indices(step)
+        padded = self._map.padded(len(rows))
+        return process_rows(pad_rows(rows, padded)), process_rows(pad_rows(mask, padded))
+
+
+class StreamFeed:
+    """Decodes each batch as it is needed, some steps ahead of the devices.
+
+    Args:
+        batches: read the records.
+        device_map: the devices.
+    """
+
+    def __init__(self, batches: Batches, device_map: DeviceMap) -> None:
+        self._batches, self._map = batches, device_map
+        self._stream: Iterator[Batch] = iter(())
+        self._next = -1
+
+    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+        """Gives `call(carry, step)`; see `Feed`."""
+        mapped = self._map.map(function, (None, 0), donate=(0,) if donate else ())
+
+        def call(carry: Any, step: int) -> Any:
+            return mapped(carry, self._map.split(self._batch(step)))
+
+        return call
+
+    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+        """Refuses: several steps in one dispatch need the data on the devices."""
+        raise ValueError(
+            f"steps_per_dispatch is {count}, but the data are streamed; only resident data allow more "
+            "than 1. Say --resident True where they fit in memory"
+        )
+
+    def _batch(self, step: int) -> Batch:
+        if step != self._next:  # The position is the step's: a resumed run starts here too.
+            self._stream = self._batches.stream(step)
+        self._next = step + 1
+        batch = next(self._stream)
+        padded = self._map.padded(self._batches.batch_size)
+        return {name: process_rows(pad_rows(array, padded)) for name, array in batch.items()}

@@ -1,0 +1,145 @@
+"""What a run says: metrics.jsonl, TensorBoard events, and a progress line."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from tensorboardX import SummaryWriter
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Reads metrics.jsonl; a last line that a kill cut short is left out."""
+    rows: list[Row] = []
+    if not path.exists():
+        return rows
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class MetricLog:
+    """Appends rows {"step", "split", name: number, ...} to metrics.jsonl and to TensorBoard.
+
+    Args:
+        workdir: where metrics.jsonl and tensorboard/ lie.
+        step: rows after this step, left by a run that was killed, are removed.
+    """
+
+    def __init__(self, workdir: Path, step: int) -> None:
+        self.path = workdir / "metrics.jsonl"
+        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        replacement = self.path.with_suffix(".new")
+        replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        replacement.replace(self.path)
+        self._file = self.path.open("a")
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """Writes one row; TensorBoard gets those of its values that are finite numbers."""
+        row = {"step": step, "split": split, **values}
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flushes both."""
+        self._file.close()
+        self._events.close()
+
+
+class ProgressLine:
+    """A live bar on a terminal; elsewhere a plain line per logged row.
+
+    Args:
+        total_steps: length of the run.
+        step: where it starts.
+        images_per_step: global batch size.
+    """
+
+    def __init__(self, total_steps: int, step: int, images_per_step: int) -> None:
+        self._total, self._step, self._images_per_step = total_steps, step, images_per_step
+        self._first: int | None = None  # where the clock started
+        self._started = self._seconds = 0.0
+        self._console = Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("train", total=total_steps, completed=step, status="")
+            self._bar.start()
+
+    def step(self, step: int, metrics: Any) -> None:
+        """Notes that a dispatch has been made. The first one compiles, so the clock starts after it."""
+        self._step = step
+        if self._first is None:
+            jax.block_until_ready(metrics)
+            self._first, self._started = step, time.perf_counter()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within, the clock stands still: evaluating and saving is no training time."""
+        self._seconds += time.perf_counter() - self._started
+        try:
+            yield
+        finally:
+            self._started = time.perf_counter()
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean since the first step; NaN before there is one to measure."""
+        seconds = self._seconds + time.perf_counter() - self._started
+        steps = self._step - (self._first or self._step)
+        return steps * self._images_per_step / seconds if steps else math.nan
+
+    def show(self, row: Row) -> None:
+        """Shows the step, its loss and accuracy, images per second, and the time left."""
+        speed = self.images_per_second
+        shown = [f"{name} {row[name]:.4g}" for name in ("loss", "accuracy") if name in row]
+        status = "  ".join([*shown, f"{speed:,.0f} images/s"])
+        if self._bar is not None:
+            self._bar.update(self._task, status=status)
+            return
+        left = (self._total - self._step) * self._images_per_step / speed
+        self.say(f"step {self._step}/{self._total}  {status}  {left:.0f} s left")
+
+    def say(self, text: str) -> None:
+        """Prints a line without disturbing the bar."""
+        console = self._console if self._bar is None else self._bar.console
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,231 @@
+"""The training loop: read from top to bottom, a run from its first step to its last."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+
+from jaxcv.train.checkpoint import Checkpoints
+from jaxcv.train.config_file import write_config
+from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
+from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
+from jaxcv.train.logging import MetricLog, ProgressLine, Row
+from jaxcv.train.run import Run, open_run
+from jaxcv.train.state import TrainState
+from jaxcv.train.step import make_train_step
+from jaxcv.train.window import Window
+
+Results = dict[str, dict[str, Any]]
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """A signal ended the run early, after a checkpoint was saved.
+
+    Attributes:
+        signal_number: which signal.
+    """
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name}: saved step {step}; the same command goes on from there")
+        self.signal_number = signal_number
+
+
+def train(
+    experiment: Experiment, workdir: str | Path, runtime: Runtime | None = None
+) -> Results:
+    """Trains, evaluates, logs and saves; where the work directory holds a part of the run, goes on.
+
+    Args:
+        experiment: what to train.
+        workdir: one directory per run: config.json, metrics.jsonl, tensorboard/, checkpoints/.
+        runtime: how to use the machine.
+
+    Returns:
+        The summary of the last evaluation: {"test": {...}} and, with averaged weights, "test_ema".
+
+    Raises:
+        ValueError: before anything is written, where the experiment does not fit together, the data,
+            the machine, or the work directory.
+        NonFiniteError: after `max_skipped` non-finite updates in a row.
+        Interrupted: on SIGTERM or SIGINT, after saving at the next step boundary.
+
+    Example:
+        >>> from jaxcv.configs import digits_lenet
+        >>> train(digits_lenet.experiment(), "runs/digits")  # doctest: +SKIP
+    """
+    # Everything is opened and checked before the first byte is written.
+    run = open_run(experiment, runtime)
+    workdir = Path(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_config(workdir / "config.json", experiment)
+
+    # The newest whole checkpoint, or step 0. The step alone says where the data go on.
+    state = run.create_state()
+    state = checkpoints.restore_newest(state) or state
+    step, total_steps = int(state.step), run.total_steps
+    evaluate = make_evaluator(run)
+    log = MetricLog(workdir, step)
+    if step >= total_steps or stops_early(experiment.early_stopping, log.rows):
+        log.close()
+        return evaluate_state(evaluate, state)
+
+    # From here on the devices are busy, and the host only reports.
+    eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)
+    checkpoint_every = experiment.checkpoint_every or eval_every
+    advance = make_advance(run)
+    window = Window(experiment.task, experiment.max_skipped)
+    rate = experiment.optimizer.rate(total_steps)
+    progress = ProgressLine(total_steps, step, experiment.batch_size)
+    results: Results = {}
+    with closing_all(progress, log), signals_deferred() as received:
+        while step < total_steps:
+            boundary = next_multiple(step, experiment.log_every, eval_every, checkpoint_every)
+            state, metrics, count = advance(state, step, min(boundary, total_steps) - step)
+            step += count
+            window.add(step, metrics)
+            progress.step(step, metrics)
+
+            last = step == total_steps
+            evaluating = last or step % eval_every == 0
+            saving = last or step % checkpoint_every == 0 or bool(received)
+            if evaluating or saving or step % experiment.log_every == 0:
+                row = window.row()
+                row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
+                row["images_per_second"] = progress.images_per_second
+                log.write(step, "train", row)
+                progress.show(row)
+
+            with progress.paused():
+                if evaluating:
+                    results = evaluate_state(evaluate, state)
+                    for split, summary in results.items():
+                        log.write(step, split, scalars(summary))
+                        progress.say(f"step {step}  {split}  {shown(scalars(summary))}")
+                stopping = evaluating and stops_early(experiment.early_stopping, log.rows)
+                if saving or stopping:
+                    checkpoints.save(step, state, metrics_at(step, log.rows))
+            if received:
+                raise Interrupted(received[0], step)
+            if stopping:
+                progress.say(f"step {step}  stopped early by {experiment.early_stopping}")
+                break
+    return results
+
+
+def make_advance(run: Run) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
+    """Builds `advance(state, step, at_most) -> (state, metrics, steps made)`: one dispatch."""
+    experiment = run.experiment
+    feed = run.train_feed()
+    train_step = make_train_step(
+        experiment.model,
+        experiment.task,
+        run.optimizer,
+        augment=experiment.augment,
+        mix=experiment.mix,
+        preprocess=experiment.preprocess,
+        l1=experiment.l1,
+        l2=experiment.l2,
+        ema_decay=experiment.ema_decay,
+        accumulation=experiment.accumulation,
+    )
+    one = feed.bind(train_step, donate=True)
+    many_count = run.runtime.steps_per_dispatch
+    many = feed.bind_many(train_step, many_count) if many_count > 1 else None
+
+    def advance(state: TrainState, step: int, at_most: int) -> tuple[TrainState, Any, int]:
+        if many is not None and at_most >= many_count:
+            return *many(state, step), many_count
+        return *one(state, step), 1
+
+    return advance
+
+
+def next_multiple(step: int, *intervals: int) -> int:
+    """The least number above `step` that is a multiple of one of the intervals."""
+    return min((step // interval + 1) * interval for interval in intervals)
+
+
+def stops_early(rule: EarlyStopping | None, rows: list[Row]) -> bool:
+    """Whether the logged evaluations say that the run is over: so a resumed run stops alike.
+
+    Raises:
+        ValueError: where no evaluation has the rule's metric.
+    """
+    if rule is None:
+        return False
+    split, _, name = rule.metric.partition("/")
+    evaluated = [row for row in rows if row["split"] == split]
+    if evaluated and name not in evaluated[-1]:
+        raise ValueError(
+            f"early_stopping.metric is {rule.metric!r}, but the evaluation has "
+            f"{sorted(set(evaluated[-1]) - {'step', 'split'})}"
+        )
+    best, waited = math.inf, 0
+    for row in evaluated:
+        value = row[name] if rule.mode == "min" else -row[name]
+        waited += 1
+        if value < best - rule.min_change:  # False for NaN: it is never an improvement
+            best, waited = value, 0
+    return waited >= rule.patience
+
+
+def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
+    """The numbers logged at a step, as "split/name"."""
+    return {
+        f"{row['split']}/{name}": value
+        for row in rows
+        if row["step"] == step
+        for name, value in row.items()
+        if isinstance(value, int | float) and name != "step"
+    }
+
+
+def shown(values: dict[str, float]) -> str:
+    """A line of the numbers that matter most."""
+    first = ("loss", "accuracy", "top_k_accuracy", "macro_f1", "f1", "mean_absolute_error", "ece")
+    return "  ".join(f"{name} {values[name]:.4f}" for name in first if name in values)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[list[int]]:
+    """Within, SIGTERM and SIGINT are noted in the list instead of ending the process.
+
+    A second SIGINT ends it at once. Outside the main thread signals stay as they are.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        previous = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # Python allows handlers in the main thread alone.
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def closing_all(*things: Any) -> Iterator[None]:
+    """Closes each at the end, whatever happened."""
+    try:
+        yield
+    finally:
+        for thing in things:
+            thing.close()

@@ -1,0 +1,262 @@
+"""Optimisers: an Optax algorithm, a peak learning rate, a schedule, clipping and a decay mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import optax
+
+from jaxcv.train.schedules import Constant, Schedule
+
+
+def decay_mask(params: Any) -> Any:
+    """True where weight decay applies: matrices and filters, not biases and scales (rank <= 1)."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+class Algorithm(Protocol):
+    """A frozen dataclass that makes an Optax transformation."""
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule, learning rate included; weight decay only where `mask` says."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Gradient descent; with momentum; with Nesterov's momentum.
+
+    Attributes:
+        momentum: in [0, 1); 0 is plain gradient descent.
+        nesterov: look-ahead form of the momentum.
+        weight_decay: added to the gradient as weight_decay * w, before the momentum.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.chain(
+            optax.add_decayed_weights(self.weight_decay, mask),
+            optax.sgd(rate, self.momentum or None, self.nesterov),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019).
+
+    Attributes:
+        b1, b2: decay of the first and second moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled, as a multiple of the learning rate.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.adamw(
+            rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay, mask=mask
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay on by default (Loshchilov & Hutter 2019)."""
+
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSProp:
+    """RMSProp (Hinton 2012).
+
+    Attributes:
+        decay: of the squared gradient's average.
+        momentum: in [0, 1).
+        eps: added to the root.
+        weight_decay: added to the gradient.
+    """
+
+    decay: float = 0.9
+    momentum: float = 0.0
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.chain(
+            optax.add_decayed_weights(self.weight_decay, mask),
+            optax.rmsprop(rate, self.decay, self.eps, momentum=self.momentum or None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adagrad:
+    """Adagrad (Duchi et al. 2011).
+
+    Attributes:
+        initial_accumulator: first value of the squared gradients' sum.
+        eps: added to it under the root.
+        weight_decay: added to the gradient.
+    """
+
+    initial_accumulator: float = 0.1
+    eps: float = 1e-7
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.chain(
+            optax.add_decayed_weights(self.weight_decay, mask),
+            optax.adagrad(rate, self.initial_accumulator, self.eps),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LAMB:
+    """Layer-wise adaptive Adam for large batches (You et al. 2020).
+
+    Attributes:
+        b1, b2: decay of the first and second moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled, before the trust ratio.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.lamb(
+            rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay, mask=mask
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LARS:
+    """Layer-wise adaptive momentum for large batches (You et al. 2017).
+
+    Attributes:
+        momentum: in [0, 1).
+        trust_coefficient: scale of the layer-wise rate.
+        weight_decay: before the trust ratio; biases and scales get neither.
+    """
+
+    momentum: float = 0.9
+    trust_coefficient: float = 0.001
+    weight_decay: float = 0.0
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.lars(
+            rate,
+            self.weight_decay,
+            weight_decay_mask=mask,
+            trust_coefficient=self.trust_coefficient,
+            trust_ratio_mask=mask,
+            momentum=self.momentum,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion:
+    """Sign of an interpolated momentum (Chen et al. 2023).
+
+    Attributes:
+        b1, b2: decay for the update and for the momentum.
+        weight_decay: decoupled.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.99
+    weight_decay: float = 1e-3
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.lion(rate, self.b1, self.b2, weight_decay=self.weight_decay, mask=mask)
+
+
+def _filters_as_matrices(params: Any) -> Any:
+    """A filter [H,W,I,O] is to Muon the matrix [H*W*I, O]; vectors (None) are left to Adam."""
+    return jax.tree.map(
+        lambda p: (
+            optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
+            if p.ndim > 1
+            else None
+        ),
+        params,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """Orthogonalised momentum for matrices and filters, Adam for the rest (Jordan et al. 2024).
+
+    Attributes:
+        momentum: decay of the momentum, in [0, 1).
+        newton_schulz_steps: iterations of the orthogonalisation.
+        weight_decay: decoupled.
+        adam_learning_rate: peak rate for biases and scales, relative to the others'.
+    """
+
+    momentum: float = 0.95
+    newton_schulz_steps: int = 5
+    weight_decay: float = 0.0
+    adam_learning_rate: float = 0.1
+
+    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
+        """Gives the update rule."""
+        return optax.contrib.muon(
+            rate,
+            ns_steps=self.newton_schulz_steps,
+            beta=self.momentum,
+            weight_decay=self.weight_decay,
+            weight_decay_mask=mask,
+            muon_weight_dimension_numbers=_filters_as_matrices,
+            adam_learning_rate=lambda step: self.adam_learning_rate * rate(step),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How gradients become updates.
+
+    Attributes:
+        algorithm: the update rule and its own settings.
+        learning_rate: highest rate of the schedule, > 0.
+        schedule: how the rate moves over the run.
+        clip_norm: gradients of a larger global L2 norm are scaled down to it; None never clips.
+        decay_all: let weight decay reach biases and normalisation scales too.
+    """
+
+    learning_rate: float
+    algorithm: Algorithm = SGD(momentum=0.9)
+    schedule: Schedule = field(default_factory=Constant)
+    clip_norm: float | None = None
+    decay_all: bool = False
+
+    def rate(self, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate for a run of `total_steps`."""
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but more than 0 is wanted")
+        return self.schedule.rate(self.learning_rate, total_steps)
+
+    def transformation(self, total_steps: int) -> optax.GradientTransformation:
+        """Gives the whole Optax transformation for a run of `total_steps`."""
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}, but more than 0 or None is wanted")
+        mask = None if self.decay_all else decay_mask
+        update = self.algorithm.transformation(self.rate(total_steps), mask)
+        clip = optax.identity() if self.clip_norm is None else optax.clip_by_global_norm(self.clip_norm)
+        return optax.chain(clip, update)

@@ -1,0 +1,261 @@
+"""What a run is made of, opened and checked before anything is written or trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcv.data import Batches, Source, materialize, resident_bytes
+from jaxcv.train.checkpoint import Checkpoints
+from jaxcv.train.config_file import read_config
+from jaxcv.train.experiment import Experiment, Runtime
+from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
+from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.state import TrainState, create_state
+from jaxcv.train.step import AXIS, preprocess_batch
+
+# Data sets up to this size are kept in device memory, unless the runtime says otherwise.
+RESIDENT_LIMIT = 2 * 2**30
+
+
+class SetupError(ValueError):
+    """An experiment whose parts do not fit together or do not fit the machine."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with its data opened, on its devices.
+
+    Attributes:
+        experiment: what is trained.
+        runtime: how the machine is used.
+        device_map: the devices.
+        train_source, test_source: the records.
+        image_shape: (H, W, C) as the model sees an image.
+        total_steps: updates from start to end.
+    """
+
+    experiment: Experiment
+    runtime: Runtime
+    device_map: DeviceMap
+    train_source: Source
+    test_source: Source
+    image_shape: tuple[int, int, int]
+    total_steps: int
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The Optax transformation for the length of this run."""
+        return self.experiment.optimizer.transformation(self.total_steps)
+
+    def create_state(self) -> TrainState:
+        """The state at step 0, on every device."""
+        state = create_state(
+            self.experiment.model,
+            self.optimizer,
+            self.image_shape,
+            seed=self.experiment.seed,
+            ema=self.experiment.ema_decay is not None,
+        )
+        return self.device_map.replicate(state)
+
+    def train_feed(self) -> Feed:
+        """The training records: an endless, shuffled stream."""
+        return self._feed(self.train_source, self.train_batches())
+
+    def test_feed(self) -> Feed:
+        """The test records: one pass in order, the last batch padded."""
+        return self._feed(self.test_source, self.test_batches())
+
+    def train_batches(self) -> Batches:
+        """Which training records make up which step."""
+        return self._batches(self.train_source, self.experiment.batch_size, shuffle=True)
+
+    def test_batches(self) -> Batches:
+        """Which test records make up which step."""
+        size = min(self.experiment.eval_batch_size, len(self.test_source))
+        return self._batches(self.test_source, size, shuffle=False)
+
+    def _batches(self, source: Source, batch_size: int, *, shuffle: bool) -> Batches:
+        return Batches(
+            source,
+            batch_size,
+            seed=self.experiment.seed,
+            shuffle=shuffle,
+            num_classes=self.experiment.task.num_classes,
+            on_bad_record=self.experiment.on_bad_record,
+            max_bad_records=self.experiment.max_bad_records,
+            num_threads=self.runtime.num_threads,
+        )
+
+    def _feed(self, source: Source, batches: Batches) -> Feed:
+        resident = self.runtime.resident
+        if resident is None:
+            resident = resident_bytes(source) <= RESIDENT_LIMIT
+        if resident:
+            return ResidentFeed(batches, materialize(batches), self.device_map)
+        return StreamFeed(batches, self.device_map)
+
+
+def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
+    """Opens the data, chooses the devices, and checks that everything fits together.
+
+    Raises:
+        SetupError: where it does not, in one line that says what was found and what is wanted.
+        ValueError: from the data set, the model or the optimiser, likewise.
+    """
+    runtime = runtime or Runtime()
+    device_map = DeviceMap(choose_devices(runtime), runtime.strategy)
+    check_sizes(experiment, runtime, device_map)
+    train_source = experiment.data.open("train")
+    test_source = experiment.data.open("test")
+    check_classes(experiment, train_source)
+    image_shape = check_images(experiment, train_source)
+    run = Run(
+        experiment=experiment,
+        runtime=runtime,
+        device_map=device_map,
+        train_source=train_source,
+        test_source=test_source,
+        image_shape=image_shape,
+        total_steps=experiment.total_steps(len(train_source)),
+    )
+    check_model(run)
+    return run
+
+
+def open_workdir(
+    workdir: Path, runtime: Runtime | None = None, step: int | None = None
+) -> tuple[Run, TrainState]:
+    """Rebuilds a run from its work directory, with the state of a checkpoint.
+
+    Args:
+        workdir: written by `train`.
+        runtime: how to use the machine now.
+        step: which checkpoint; None takes the newest.
+
+    Raises:
+        ValueError: where there is no such checkpoint, it is damaged, or the data are gone.
+    """
+    run = open_run(read_config(workdir / "config.json"), runtime)
+    checkpoints = Checkpoints(workdir / "checkpoints", run.experiment.keep)
+    steps = checkpoints.steps()
+    if not steps:
+        raise SetupError(f"{workdir} holds no checkpoint; train first")
+    if step is not None and step not in steps:
+        raise SetupError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
+    return run, checkpoints.restore(run.create_state(), steps[-1] if step is None else step)
+
+
+def choose_devices(runtime: Runtime) -> list[jax.Device]:
+    """Gives the devices to use.
+
+    Raises:
+        SetupError: where the platform asked for, or that number of devices, is not there.
+    """
+    found = jax.devices()
+    platform = found[0].platform
+    if runtime.platform not in (None, platform):
+        raise SetupError(
+            f"--platform {runtime.platform} was asked for, but JAX finds only {platform} devices "
+            f"({found[0].device_kind}); install jax[cuda12] or jax[tpu], or leave --platform out"
+        )
+    wanted = len(found) if runtime.devices is None else runtime.devices
+    if not 1 <= wanted <= len(found):
+        raise SetupError(f"--devices {wanted} was asked for, but there are {len(found)}")
+    return found[:wanted]
+
+
+def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap) -> None:
+    """Raises SetupError for sizes that are not positive or do not divide."""
+    sizes: dict[str, int | None] = {
+        "batch_size": experiment.batch_size,
+        "eval_batch_size": experiment.eval_batch_size,
+        "accumulation": experiment.accumulation,
+        "log_every": experiment.log_every,
+        "eval_every": experiment.eval_every,
+        "checkpoint_every": experiment.checkpoint_every,
+        "max_skipped": experiment.max_skipped,
+        "steps_per_dispatch": runtime.steps_per_dispatch,
+    }
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise SetupError(f"{name} is {size}, but 1 or more is wanted")
+    rows = device_map.padded(experiment.batch_size) // device_map.count
+    if rows % experiment.accumulation:
+        raise SetupError(
+            f"accumulation is {experiment.accumulation}, which does not divide the {rows} rows that each "
+            f"of {device_map.count} devices has of a batch of {experiment.batch_size}"
+        )
+    if experiment.mix is not None and rows % 2:
+        raise SetupError(
+            f"mixing blends rows in pairs, but each of {device_map.count} devices has {rows} rows of a "
+            f"batch of {experiment.batch_size}; an even number is wanted"
+        )
+    if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
+        raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
+    axis_name = getattr(experiment.model, "axis_name", AXIS)
+    if device_map.count > 1 and axis_name != AXIS:
+        raise SetupError(
+            f"model.axis_name is {axis_name!r}, so that BatchNorm statistics would differ between "
+            f"{device_map.count} devices; say --model.axis-name {AXIS}"
+        )
+
+
+def check_classes(experiment: Experiment, source: Source) -> None:
+    """Raises SetupError where the task's class count is not the data's."""
+    wanted, found = experiment.task.num_classes, len(source.class_names)
+    if wanted is not None and found and found != wanted:
+        raise SetupError(
+            f"the data have {found} classes ({', '.join(source.class_names[:3])}, ...), but the task "
+            f"has {wanted}; say --task.num-classes {found} --model.num-classes {found}"
+        )
+
+
+def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]:
+    """Gives the shape of an image as the model sees it.
+
+    Raises:
+        SetupError: where augmented images have another shape than those of evaluation.
+    """
+    record = source[0]["image"]
+    image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
+
+    def evaluated(images: jax.Array) -> jax.Array:
+        return preprocess_batch({"image": images}, experiment.preprocess)["image"]
+
+    def trained(images: jax.Array) -> jax.Array:
+        for transform in experiment.augment:
+            images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
+        return evaluated(images)
+
+    shape, augmented = jax.eval_shape(evaluated, image).shape, jax.eval_shape(trained, image).shape
+    if shape != augmented:
+        raise SetupError(
+            f"augmentation gives images of {list(augmented[1:])}, but evaluation has {list(shape[1:])}; "
+            "add the same size to preprocess"
+        )
+    return shape[1:]
+
+
+def check_model(run: Run) -> None:
+    """Raises SetupError where the model's outputs do not fit the task; ValueError from the model."""
+    experiment = run.experiment
+    model = experiment.model
+
+    def outputs() -> Any:
+        images = jnp.zeros((2, *run.image_shape))
+        return model.apply(model.init(jax.random.key(0), images, train=False), images, train=False)
+
+    shape = jax.eval_shape(outputs).shape
+    wanted = (2, experiment.task.num_outputs)
+    if shape != wanted:
+        raise SetupError(
+            f"the model gives outputs of shape [B, {', '.join(map(str, shape[1:]))}], but the task wants "
+            f"[B, {wanted[1]}]; say --model.num-classes {wanted[1]}"
+        )

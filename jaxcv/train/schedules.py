@@ -1,0 +1,137 @@
+"""Learning-rate schedules: how the peak rate is scaled over the run. Each may warm up linearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import optax
+
+
+class Schedule(Protocol):
+    """A frozen dataclass that makes an Optax schedule for a run."""
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate, with `peak` as its highest value."""
+        ...
+
+
+def _with_warmup(decay: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:
+    """Linear from peak / warmup_steps at step 0 to peak, then `decay` counted from there."""
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps is {warmup_steps}, but 0 or more is wanted")
+    if warmup_steps == 0:
+        return decay
+    warmup = optax.linear_schedule(peak / warmup_steps, peak, max(warmup_steps - 1, 1))
+    return optax.join_schedules([warmup, decay], [warmup_steps])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The peak rate throughout.
+
+    Attributes:
+        warmup_steps: steps of linear warm-up before it.
+    """
+
+    warmup_steps: int = 0
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate."""
+        return _with_warmup(optax.constant_schedule(peak), peak, self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Multiplied by `factor` at each of the given fractions of the run.
+
+    Attributes:
+        at: fractions of the run in (0, 1), ascending.
+        factor: multiplier at each.
+        warmup_steps: steps of linear warm-up before it.
+    """
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+    warmup_steps: int = 0
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate."""
+        if not all(0 < fraction < 1 for fraction in self.at):
+            raise ValueError(f"schedule.at is {self.at}, but fractions in (0, 1) are wanted")
+        boundaries = {
+            max(round(fraction * total_steps) - self.warmup_steps, 0): self.factor
+            for fraction in self.at
+        }
+        decay = optax.piecewise_constant_schedule(peak, boundaries)
+        return _with_warmup(decay, peak, self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Half a cosine from the peak to `end` times the peak (Loshchilov & Hutter 2017, eq. 5).
+
+    Attributes:
+        end: last rate as a fraction of the peak.
+        warmup_steps: steps of linear warm-up before it.
+    """
+
+    end: float = 0.0
+    warmup_steps: int = 0
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate."""
+        decay = optax.cosine_decay_schedule(
+            peak, max(total_steps - self.warmup_steps, 1), alpha=self.end
+        )
+        return _with_warmup(decay, peak, self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polynomial:
+    """From the peak to `end` times the peak as (1 - t)^power; power 1 is linear.
+
+    Attributes:
+        power: exponent.
+        end: last rate as a fraction of the peak.
+        warmup_steps: steps of linear warm-up before it.
+    """
+
+    power: float = 1.0
+    end: float = 0.0
+    warmup_steps: int = 0
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate."""
+        decay = optax.polynomial_schedule(
+            peak, self.end * peak, self.power, max(total_steps - self.warmup_steps, 1)
+        )
+        return _with_warmup(decay, peak, self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """Cosine up to the peak and down to almost nothing (Smith & Topin 2018).
+
+    Attributes:
+        rise: fraction of the run spent rising.
+        start: first rate as a fraction of the peak.
+        end: last rate as a fraction of the first.
+        warmup_steps: steps of linear warm-up before it, to the first rate of the cycle.
+    """
+
+    rise: float = 0.3
+    start: float = 0.04
+    end: float = 1e-4
+    warmup_steps: int = 0
+
+    def rate(self, peak: float, total_steps: int) -> optax.Schedule:
+        """Gives step -> learning rate."""
+        cycle = optax.cosine_onecycle_schedule(
+            max(total_steps - self.warmup_steps, 1),
+            peak,
+            pct_start=self.rise,
+            div_factor=1 / self.start,
+            final_div_factor=1 / self.end,
+        )
+        return _with_warmup(cycle, self.start * peak, self.warmup_steps)

@@ -9,7 +9,7 @@ from jaxcv.data import Digits
 from jaxcv.image import Normalize, RandomTranslation
 from jaxcv.models import LeNet
 from jaxcv.tasks import Classification
-from jaxcv.train import Cosine, Experiment, Keep, Optimizer, SGD
+from jaxcv.train import SGD, Cosine, Experiment, Keep, Optimizer
 
 
 def experiment() -> Experiment:
@@ -26,7 +26,7 @@ def experiment() -> Experiment:
         ),
         batch_size=64,
         epochs=40,
-        augment=(RandomTranslation(),),
+        augment=(RandomTranslation(fraction=(0.13, 0.13)),),
         preprocess=(Normalize(mean=(0.5,), std=(0.5,)),),
         ema_decay=0.99,
         eval_every=100,

@@ -2,13 +2,14 @@
 
 from jaxcv.data.arrays import NPZ, Arrays, Digits
 from jaxcv.data.batches import Batches, permutation
-from jaxcv.data.contact_sheet import contact_sheet
+from jaxcv.data.csv_table import CSV
 from jaxcv.data.decode import DecodeError, decode_image
-from jaxcv.data.files import CSV, Folder
+from jaxcv.data.files import Folder
 from jaxcv.data.fit import fit_image
-from jaxcv.data.prepare import prepare
+from jaxcv.data.preparation import prepare
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
+from jaxcv.data.sheet import contact_sheet
 from jaxcv.data.source import Dataset, Source, SourceView, Split, stratified_split
 from jaxcv.data.synthetic import Synthetic
 from jaxcv.data.tfds import TFDS, prepared

@@ -187,7 +187,8 @@ class NPZ:
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file:
+                stored = np.load(file, allow_pickle=False)
                 if not isinstance(stored, np.lib.npyio.NpzFile):
                     raise ValueError("it holds one array, not named arrays")
                 train = self._read(stored, self.train_images, self.train_labels)

@@ -32,12 +32,35 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+# Named here, so that they are imported here and not by the first thread that decodes.
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        GifImagePlugin.GifImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        PpmImagePlugin.PpmImageFile,
+    )
+)
 MAX_PIXELS = 50_000_000
 
 _ORIENTATION_TAG = 0x0112
+_PLANAR_TAG = 0x011C  # 2: one plane after another
 # EXIF orientation -> what brings the stored pixels upright (EXIF 2.32, table of tag 274).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -127,6 +150,8 @@ def decode_image(
                 )
             if image.format == "PNG":
                 _check_png(data, record)
+            elif isinstance(image, TiffImagePlugin.TiffImageFile):
+                _check_tiff(image, record)
             image.load()
             return _to_array(image, channels, record, apply_exif, background)
     except DecodeError:
@@ -170,6 +195,16 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.
         return 1
+
+
+def _check_tiff(image: TiffImagePlugin.TiffImageFile, record: str) -> None:
+    """Refuses a TIFF whose strips do not cover it; Pillow would leave the rest black."""
+    planes = len(image.getbands()) if image.tag_v2.get(_PLANAR_TAG) == 2 else 1
+    wanted = image.width * image.height * planes
+    boxes = [tile.extents or (0, 0, *image.size) for tile in image.tile]
+    found = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    if found < wanted:
+        raise DecodeError(record, f"the TIFF's strips hold {found} of {wanted} pixels")
 
 
 def _check_png(data: bytes, record: str) -> None:

@@ -28,10 +28,13 @@ def prepared(data_dir: str | None = None) -> dict[str, list[pathlib.Path]]:
     """Prepared data sets: `name` or `name/config` -> version folders, the newest last."""
     found: dict[str, list[pathlib.Path]] = {}
     root = data_directory(data_dir)
-    for info in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
-        folder = info.parent
-        if _VERSION.fullmatch(folder.name):
-            found.setdefault(folder.parent.relative_to(root).as_posix(), []).append(folder)
+    for top in root.iterdir() if root.is_dir() else ():
+        if top.name == "downloads":  # TFDS keeps raw files there, sometimes a million of them.
+            continue
+        for info in (*top.glob("*/dataset_info.json"), *top.glob("*/*/dataset_info.json")):
+            folder = info.parent
+            if _VERSION.fullmatch(folder.name):
+                found.setdefault(folder.parent.relative_to(root).as_posix(), []).append(folder)
     for folders in found.values():
         folders.sort(key=lambda f: tuple(map(int, f.name.split("."))))
     return dict(sorted(found.items()))
@@ -42,7 +45,7 @@ def find_prepared(name: str, data_dir: str | None = None) -> pathlib.Path:
 
     Args:
       name: `name`, `name:version`, `name/config` or `name/config:version`; without a version the
-      newest.
+        newest.
       data_dir: see `data_directory`.
 
     Raises:
@@ -107,15 +110,24 @@ class TFDSSource:
             if key not in features:
                 raise ValueError(
                     f"data set {dataset.name!r} has no feature {key!r}; "
-                    f"it has {', '.join(features)}"
+                    f"it has {', '.join(sorted(features))}"
                 )
-        image = features[dataset.image_key]
+        image, label = features[dataset.image_key], features[dataset.label_key]
         self._encoded = isinstance(image, tfds.features.Image)
+        if not self._encoded and (len(image.shape or ()) != 3 or image.np_dtype != np.uint8):
+            raise ValueError(
+                f"feature {dataset.image_key!r} of {dataset.name!r} is not an image: {image}"
+            )
+        if label.shape != () or not np.issubdtype(label.np_dtype, np.number):
+            raise ValueError(
+                f"feature {dataset.label_key!r} of {dataset.name!r} is not a class or a number: "
+                f"{label}"
+            )
         self._channels = dataset.channels or (1 if image.shape[-1] == 1 else 3)
-        label = features[dataset.label_key]
         classes = isinstance(label, tfds.features.ClassLabel)
         self.class_names = tuple(map(label.int2str, range(label.num_classes))) if classes else ()
-        self._label_dtype = np.int32 if np.issubdtype(label.np_dtype, np.integer) else np.float32
+        integer = np.issubdtype(label.np_dtype, np.integer)
+        self._label_dtype = np.int32 if integer else np.float32
         self._records = _data_source(tfds, builder, dataset, split)
 
     def __len__(self) -> int:

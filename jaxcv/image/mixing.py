@@ -101,7 +101,7 @@ class CutMix:
         paired = _has_partner(len(images), mask)
         mixed = jnp.where(hole & paired[:, None, None, None], swap_neighbors(images), images)
         # Counted, not computed from the sides: this is the area after the image's edge cut it.
-        kept = jnp.where(paired, 1.0 - jnp.sum(hole, dtype=jnp.float32) / (height * width), 1.0)
+        kept = jnp.where(paired, jnp.sum(~hole, dtype=jnp.float32) / (height * width), 1.0)
         return mixed, _mix(labels, swap_neighbors(labels), kept[:, None])
 
 

@@ -172,6 +172,15 @@ def check_probability(value: float) -> None:
     check_number(value, "probability", 0.0, 1.0)
 
 
+def check_level(value: float) -> None:
+    """Raises ValueError if `value` is not a grey level in [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"fill={value} is outside [0, 1]; a transform takes grey levels on that scale for any "
+            "dtype, so 128 of 255 is 0.5"
+        )
+
+
 def check_range(
     value: tuple[float, float], name: str, low: float = -math.inf, high: float = math.inf
 ) -> None:

@@ -18,6 +18,7 @@ from jaxcv.image.filtering import adjust_sharpness
 from jaxcv.image.pixels import (
     Size,
     check_choice,
+    check_level,
     check_number,
     check_single,
     from_unit,
@@ -70,6 +71,10 @@ class Strengths:
     shear: float = 0.3
     shift: float | None = None
     shift_fraction: float = 150 / 331
+
+    def __post_init__(self) -> None:
+        check_number(self.enhance, "enhance", 0.0, 1.0)
+        check_number(self.posterize_bits, "posterize_bits", 0, 8)
 
 
 def apply_operation(
@@ -169,6 +174,7 @@ class RandAugment:
         check_number(self.num_layers, "num_layers", 0)
         check_number(self.magnitude, "magnitude", 0.0, MAX_MAGNITUDE)
         check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the augmented image `[H, W, C]`, C = 1 or 3, uint8 rounded once, at the end."""
@@ -203,6 +209,7 @@ class TrivialAugment:
 
     def __post_init__(self) -> None:
         check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the augmented image `[H, W, C]`, C = 1 or 3."""

@@ -15,6 +15,7 @@ from jaxcv.image.geometry import PaddingMode, ResizeMethod, crop, pad, scale_and
 from jaxcv.image.pixels import (
     Size,
     check_choice,
+    check_level,
     check_number,
     check_range,
     check_single,
@@ -49,6 +50,7 @@ class RandomCrop:
             check_size(self.size)
         check_number(self.padding, "padding", 0)
         check_choice(self.padding_mode, "padding_mode", get_args(PaddingMode))
+        check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
         """Returns the size of the crop."""

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxcv.image.pixels import (
     Size,
     check_image,
-    check_number,
+    check_level,
     check_probability,
     check_range,
     check_single,
@@ -56,7 +56,7 @@ class Cutout:
 
     def __post_init__(self) -> None:
         check_size(self.size)
-        check_number(self.fill, "fill", 0.0, 1.0)
+        check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the image `[H, W, C]` with a hole."""
@@ -95,7 +95,7 @@ class RandomErasing:
             if self.fill != "noise":
                 raise ValueError(f"fill={self.fill!r}; give a level in [0, 1], or 'noise'")
         else:
-            check_number(self.fill, "fill", 0.0, 1.0)
+            check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the image `[H, W, C]`, erased or not."""

@@ -25,6 +25,7 @@ from jaxcv.image.geometry import crop, flip_horizontal, flip_vertical, pad
 from jaxcv.image.pixels import (
     Size,
     check_choice,
+    check_level,
     check_number,
     check_probability,
     check_range,
@@ -120,7 +121,8 @@ class RandomTranslation:
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_parts(self.fraction, "fraction")
+        check_parts(self.fraction, "fraction", 1.0)
+        check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
         """Returns `size`."""
@@ -166,6 +168,7 @@ class RandomRotation:
     def __post_init__(self) -> None:
         check_number(self.degrees, "degrees", 0.0)
         check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
         """Returns `size`."""
@@ -205,11 +208,11 @@ class RandomAffine:
 
     def __post_init__(self) -> None:
         check_number(self.degrees, "degrees", 0.0)
-        _check_parts(self.translation, "translation")
+        check_parts(self.translation, "translation", 1.0)
         check_range(self.scale, "scale", 1e-6)
-        for angle in self.shear:
-            check_number(angle, "shear", 0.0, 89.0)
+        check_parts(self.shear, "shear", 89.0)
         check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
         """Returns `size`."""
@@ -234,9 +237,12 @@ class RandomAffine:
         return _warp(self, key, image)
 
 
-def _check_parts(parts: tuple[float, float], name: str) -> None:
+def check_parts(parts: tuple[float, float], name: str, largest: float) -> None:
+    """Raises ValueError if `parts` is not (across, down), both in [0, largest]."""
+    if len(parts) != 2:
+        raise ValueError(f"{name}={parts} needs two numbers, (across, down)")
     for part in parts:
-        check_number(part, name, 0.0, 1.0)
+        check_number(part, name, 0.0, largest)
 
 
 def _warp(transform: RandomRotation | RandomAffine, key: jax.Array, image: jax.Array) -> jax.Array:

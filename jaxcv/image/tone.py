@@ -88,7 +88,7 @@ def equalize(image: ArrayLike) -> jax.Array:
 
 def _equalize_levels(levels: jax.Array) -> jax.Array:
     """Returns the equalised levels of one channel, `[N]` int32 to `[N]` int32."""
-    histogram = jnp.zeros(256, jnp.int32).at[levels].add(1)
+    histogram = jnp.zeros(256, jnp.int32).at[levels].add(1, mode="promise_in_bounds")
     step = (levels.shape[0] - histogram[jnp.max(levels)]) // 255
     below = jnp.cumsum(histogram) - histogram
     divisor = jnp.maximum(step, 1)

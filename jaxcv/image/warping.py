@@ -138,8 +138,8 @@ def warp(
 
     Args:
       image: `[..., H, W, C]` of any dtype.
-      matrix: `[3, 3]`, input points to output points; it may have a perspective part. Where it is
-        singular, everything is `fill`.
+      matrix: `[3, 3]`, input points to output points; it may have a perspective part, with its
+        third coordinate positive for what is to be seen. Where it is singular, all is `fill`.
       size: (height, width) of the result; None for the image's own.
       interpolation: "bilinear", or "nearest" for label maps.
       fill: value outside, in the image's own units (0 to 255 for uint8; the ignore label for
@@ -185,7 +185,7 @@ def _source_points(
     row = jnp.arange(size[0], dtype=jnp.float32)[:, None] + 0.5
     # Written out: as a matrix product this would be rounded to bfloat16 on a TPU.
     x, y, w = (inverse[i, 0] * column + inverse[i, 1] * row + inverse[i, 2] for i in range(3))
-    in_front = regular & (w * jnp.sign(inverse[2, 2]) > 1e-6)
+    in_front = regular & (w > 1e-6)  # behind the viewer otherwise
     w = jnp.where(in_front, w, 1.0)
     x, y = x / w, y / w
     inside = in_front & (x >= 0) & (x < source[1]) & (y >= 0) & (y < source[0])

@@ -7,3 +7,22 @@ import jax.numpy as jnp
 def absolute(x: jax.Array) -> jax.Array:
     """|x| with gradient sign(x), 0 at 0 (that of `jnp.abs` is 1 there, as of jax 0.10)."""
     return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
+def power(base: jax.Array, exponent: float | jax.Array) -> jax.Array:
+    """base^exponent for base >= 0 and exponent >= 0, with gradient 0 at base 0.
+
+    For exponents below 1 the slope at 0 is infinite; times the factor that vanishes there it is NaN,
+    where the product's limit is 0. So the losses that multiply by a power take this one.
+    """
+    positive = base > jnp.finfo(base.dtype).tiny
+    at_zero = jnp.where(jnp.asarray(exponent) == 0, 1.0, 0.0).astype(base.dtype)
+    return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, at_zero)
+
+
+def floored_log(x: jax.Array) -> jax.Array:
+    """log(x) for x >= 0 with log(0) taken to be that of the smallest normal number, -87.3.
+
+    The gradient is 1 / x, and 0 below that number.
+    """
+    return jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))

@@ -1,20 +1,9 @@
-"""Softmax cross-entropy: one core with a stated gradient serves every kind of label.
+"""Softmax cross-entropy for every kind of label: indices or distributions, smoothed, weighted."""
 
-Whatever the labels - class indices or distributions, smoothed, weighted by class - the loss of one
-example is
-
-    loss = sum_c q_c (logsumexp(z) - z_c),      d loss / d z_c = (sum_k q_k) softmax(z)_c - q_c,
-
-where q is the target: q_c = dense_c + spike * [c = label]. Class indices contribute a spike only,
-so that no [B, C] one-hot array exists; smoothing adds a constant to every class; dense labels are
-the dense part. `cross_entropy_of_target` is that core.
-"""
-
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from jaxcv.losses.arguments import (
     as_float,
@@ -27,6 +16,7 @@ from jaxcv.losses.arguments import (
     check_same_shape,
     is_integer,
 )
+from jaxcv.losses.softmax_core import Target, cross_entropy_of_target
 
 Smoothing = Literal["all_classes", "other_classes"]
 """Over which classes the smoothed mass is spread: see `softmax_cross_entropy`."""
@@ -105,28 +95,25 @@ def softmax_cross_entropy(
 
     z = scaled_logits(logits, temperature, where)
     ignored = None if ignore_label is None else labels.astype(jnp.int32) == ignore_label
-    if ignored is not None:
-        z = jnp.where(ignored[..., None], 0.0, z)
-        labels = jnp.where(ignored, 0, labels)
-
     keep, share = _smoothed(z, label_smoothing, smoothing)
     weights = None if class_weights is None else as_float(class_weights).astype(z.dtype)
+    share_weights = None if share is None else weights
     if is_integer(labels):
         labels = labels.astype(jnp.int32)
         in_range = (labels >= 0) & (labels < num_classes)
+        in_range = in_range if ignored is None else in_range | ignored
         weight = 1.0 if weights is None else weights[jnp.clip(labels, 0, num_classes - 1)]
-        kept = keep if isinstance(keep, float) else keep[..., 0]
-        spike = jnp.where(in_range, kept * weight, jnp.nan).astype(z.dtype)
-        dense = share if share is None or weights is None else share * weights
-        loss, log_normalizer = cross_entropy_of_target(z, dense, labels, spike)
+        spike = jnp.where(in_range, keep * weight, jnp.nan).astype(z.dtype)
+        target = Target(None, labels, spike, share, share_weights, ignored)
     else:
         dense = as_float(labels).astype(z.dtype)
-        dense = dense if share is None else keep * dense + share
+        dense = dense if share is None else jnp.expand_dims(keep, -1) * dense
         dense = dense if weights is None else dense * weights
-        loss, log_normalizer = cross_entropy_of_target(z, dense, None, None)
+        target = Target(dense, None, None, share, share_weights, None)
+    loss, log_normalizer = cross_entropy_of_target(z, target)
     if not _is_static(z_loss, 0.0):
         loss = loss + z_loss * jnp.square(log_normalizer)
-    return loss if ignored is None else jnp.where(ignored, 0.0, loss)
+    return loss
 
 
 def log_softmax_of_label(
@@ -160,114 +147,21 @@ def scaled_logits(
     return jnp.where(where, z, -jnp.inf)
 
 
-@jax.custom_jvp
-def cross_entropy_of_target(
-    logits: jax.Array,
-    dense: jax.Array | None,
-    labels: jax.Array | None,
-    spike: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """The core: cross-entropy with the target q_c = dense_c + spike * [c = labels].
-
-    Its first derivatives in logits, dense and spike are stated below; higher ones follow from them.
-
-    Args:
-      logits: [..., C] float32 or float64; -inf marks classes that are out of the softmax.
-      dense: The dense part of the target, [..., C] or anything that broadcasts to it; None for 0.
-      labels: int32 [...] in [0, C), or None if there is no spike.
-      spike: [...] The mass at the label; None only with `labels=None`.
-
-    Returns:
-      (loss [...], log-normaliser logsumexp(logits) [...], 0 where every class is masked).
-    """
-    return _evaluate(logits, dense, labels, spike).value
-
-
-class _Evaluation(NamedTuple):
-    """The value and what the derivatives need of it; one entry per example but for `dense`."""
-
-    value: tuple[jax.Array, jax.Array]
-    peak: jax.Array  # the largest logit
-    log_sum: jax.Array  # log of the sum of exp(logits - peak)
-    below: jax.Array  # how far the label's logit lies below the peak
-    dense: jax.Array | None  # the target's parts, 0 where every class is masked
-    spike: jax.Array
-    mass: jax.Array  # sum of the target
-
-
-def _evaluate(logits: jax.Array, dense: Any, labels: Any, spike: Any) -> _Evaluation:
-    peak = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
-    empty = jnp.isneginf(peak)
-    peak = jnp.where(empty, 0.0, peak)
-    total = jnp.sum(jnp.exp(logits - peak[..., None]), axis=-1)
-    log_sum = jnp.log(jnp.where(empty, 1.0, total))
-    loss = mass = below = jnp.zeros_like(peak)
-    if dense is not None:
-        dense = jnp.where(empty[..., None], 0.0, dense)
-        mass = jnp.sum(dense, axis=-1)
-        # A masked class has an infinite distance to the peak; no mass on it must cost nothing.
-        distance = jnp.where(dense == 0, 0.0, peak[..., None] - logits)
-        loss = jnp.sum(dense * distance, axis=-1)
-    if labels is None:
-        spike = jnp.zeros_like(peak)
-    else:
-        spike = jnp.where(empty, 0.0, spike)
-        target = jnp.take_along_axis(logits, labels[..., None], axis=-1, mode="clip")[..., 0]
-        below = jnp.where(spike == 0, 0.0, peak - target)
-        mass = mass + spike
-        loss = loss + spike * below
-    # log_sum is at most log(C) and the rest is a sum of differences to the peak, so that nothing
-    # cancels when all logits are large: logsumexp - z_c loses log2(|z|) bits there.
-    value = (loss + mass * log_sum, peak + log_sum)
-    return _Evaluation(value, peak, log_sum, below, dense, spike, mass)
-
-
-def _derivative(primals: Any, tangents: Any) -> Any:
-    """States the derivatives; tangents that are not asked for are symbolic zeros and cost nothing.
-
-    d loss = sum_c (mass p_c - q_c) dz_c + sum_c (-log p_c) dq_c,    d logsumexp = sum_c p_c dz_c.
-    """
-    logits, _, labels, _ = primals
-    d_logits, d_dense, _, d_spike = tangents
-    value, peak, log_sum, below, dense, spike, mass = _evaluate(*primals)
-    d_loss = d_normalizer = jnp.zeros_like(peak)
-    if not isinstance(d_logits, SymbolicZero):
-        probabilities = jnp.exp(logits - peak[..., None] - log_sum[..., None])
-        slope = mass[..., None] * probabilities
-        if dense is not None:
-            slope = slope - dense
-        if labels is not None:
-            classes = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-            slope = slope - jnp.where(classes == labels[..., None], spike[..., None], 0.0)
-        d_loss = d_loss + jnp.sum(slope * d_logits, axis=-1)
-        d_normalizer = jnp.sum(probabilities * d_logits, axis=-1)
-    if dense is not None and not isinstance(d_dense, SymbolicZero):
-        surprise = log_sum[..., None] + (peak[..., None] - logits)
-        surprise = jnp.where(jnp.isneginf(logits), 0.0, surprise)
-        d_loss = d_loss + jnp.sum(surprise * d_dense, axis=-1)
-    if labels is not None and not isinstance(d_spike, SymbolicZero):
-        d_loss = d_loss + (log_sum + below) * d_spike
-    return value, (d_loss, d_normalizer)
-
-
-cross_entropy_of_target.defjvp(_derivative, symbolic_zeros=True)
-
-
 def _smoothed(
     logits: jax.Array, label_smoothing: float | jax.Array, smoothing: Smoothing
-) -> tuple[float | jax.Array, float | jax.Array | None]:
-    """(keep [..., 1], share [..., C]): the smoothed target is keep * y_c + share_c."""
+) -> tuple[Any, jax.Array | None]:
+    """(keep, share), [...] each: the smoothed target is keep * y_c + share; (1, None) for y_c."""
     if _is_static(label_smoothing, 0.0):
         return 1.0, None
-    valid = ~jnp.isneginf(logits)
-    count = jnp.sum(valid, axis=-1, keepdims=True).astype(logits.dtype)
+    # How many classes there are depends on the example, if some are masked.
+    valid = jnp.logical_not(jnp.isneginf(logits))
+    count = jnp.sum(jnp.where(valid, 1.0, 0.0), axis=-1, dtype=logits.dtype)
     if smoothing == "all_classes":
         share = label_smoothing / jnp.maximum(count, 1)
-        keep = jnp.full_like(share, 1.0 - label_smoothing)
-    else:  # a class that has no others keeps everything
-        share = jnp.where(count > 1, label_smoothing / jnp.maximum(count - 1, 1), 0.0)
-        keep = jnp.where(count > 1, 1.0 - label_smoothing - share, 1.0)
-    return keep, jnp.where(valid, share, 0.0)
+        return jnp.full_like(share, 1.0 - label_smoothing), share
+    # A class that has no others keeps everything.
+    share = jnp.where(count > 1, label_smoothing / jnp.maximum(count - 1, 1), 0.0)
+    return jnp.where(count > 1, 1.0 - label_smoothing - share, 1.0), share
 
 
 def _is_static(value: Any, wanted: float) -> bool:

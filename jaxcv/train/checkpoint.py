@@ -49,7 +49,7 @@ def leaf_digests(state: Any) -> dict[str, dict[str, Any]]:
 def _leaf_digest(leaf: Any) -> dict[str, Any]:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    array = np.ascontiguousarray(leaf)
+    array = np.asarray(leaf)
     return {
         "shape": list(array.shape),
         "dtype": str(array.dtype),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import json
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from jaxcv.train.experiment import Experiment
 
@@ -40,6 +42,10 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.ndarray):
+        # Named, so that other arrays are noticed; too large to be written out.
+        digest = hashlib.sha256(value.tobytes()).hexdigest()
+        return {"array": f"{value.dtype}{list(value.shape)} sha256 {digest}"}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(
@@ -58,6 +64,11 @@ def from_json(value: Any) -> Any:
         return tuple(from_json(item) for item in value)
     if not isinstance(value, dict):
         return value
+    if "array" in value:
+        raise ConfigError(
+            f"config.json only names the data, which were arrays of the program ({value['array']}); "
+            "hand the experiment itself to this function"
+        )
     fields = {name: from_json(item) for name, item in value.items() if name != "class"}
     cls = _resolve(value.get("class"))
     try:

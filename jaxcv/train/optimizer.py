@@ -188,7 +188,7 @@ class Lion:
 
 
 def _filters_as_matrices(params: Any) -> Any:
-    """A filter [H,W,I,O] is to Muon the matrix [H*W*I, O]; vectors (None) are left to Adam."""
+    """A filter [H,W,I,O] is to Muon the matrix [H*W*I, O]; vectors (None) are left to Nadam."""
     return jax.tree.map(
         lambda p: (
             optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
@@ -201,7 +201,7 @@ def _filters_as_matrices(params: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Muon:
-    """Orthogonalised momentum for matrices and filters, Adam for the rest (Jordan et al. 2024).
+    """Orthogonalised momentum for matrices and filters (Jordan et al. 2024); for the rest Nadam.
 
     Attributes:
         momentum: decay of the momentum, in [0, 1).

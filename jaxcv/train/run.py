@@ -130,7 +130,10 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
 
 
 def open_workdir(
-    workdir: Path, runtime: Runtime | None = None, step: int | None = None
+    workdir: str | Path,
+    runtime: Runtime | None = None,
+    step: int | None = None,
+    experiment: Experiment | None = None,
 ) -> tuple[Run, TrainState]:
     """Rebuilds a run from its work directory, with the state of a checkpoint.
 
@@ -138,11 +141,13 @@ def open_workdir(
         workdir: written by `train`.
         runtime: how to use the machine now.
         step: which checkpoint; None takes the newest.
+        experiment: what was trained; None reads it from config.json, which cannot hold arrays.
 
     Raises:
         ValueError: where there is no such checkpoint, it is damaged, or the data are gone.
     """
-    run = open_run(read_config(workdir / "config.json"), runtime)
+    workdir = Path(workdir)
+    run = open_run(experiment or read_config(workdir / "config.json"), runtime)
     checkpoints = Checkpoints(workdir / "checkpoints", run.experiment.keep)
     steps = checkpoints.steps()
     if not steps:

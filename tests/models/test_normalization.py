@@ -39,7 +39,9 @@ def variables_of(seed=1, channels=CHANNELS):
 
 
 def assert_close(actual, wanted, rtol=2e-5, atol=2e-5):
-    jax.tree.map(lambda a, w: np.testing.assert_allclose(a, w, rtol=rtol, atol=atol), actual, wanted)
+    jax.tree.map(
+        lambda a, w: np.testing.assert_allclose(a, w, rtol=rtol, atol=atol), actual, wanted
+    )
 
 
 def test_without_a_mask_it_is_flax_batch_norm():
@@ -186,7 +188,7 @@ def test_devices_with_uneven_masks_agree_with_one(strategy):
             y, updated = BatchNorm(axis_name=axis_name).apply(
                 {**variables, "params": params}, x, train=True, mask=mask, mutable="batch_stats"
             )
-            values = jnp.sin(y * target) * mask[:, None, None, None]
+            values = jnp.sin(y) * target * mask[:, None, None, None]
             return jnp.sum(values), (y, updated)
 
         (gradient, input_gradient), (y, updated) = jax.grad(
@@ -199,7 +201,7 @@ def test_devices_with_uneven_masks_agree_with_one(strategy):
     alone = jax.jit(functools.partial(device_step, None))(variables["params"], packed, mask)
     for devices in (1, 2, 4, 8):
         step = mapped(functools.partial(device_step, AXIS), devices, strategy)
-        assert_close(step(variables["params"], packed, mask), alone)
+        assert_close(step(variables["params"], packed, mask), alone, atol=5e-5)
 
 
 def test_low_precision_inputs_are_summed_in_float32():

@@ -1,10 +1,10 @@
-"""Preparing TFDS data sets as array_record: four well-known ones without TensorFlow, the rest with.
+"""Preparing TFDS data sets as array_record: four well-known ones without TensorFlow, others with.
 
 MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are written by builders that take name, version,
-features, keys and order from TFDS's own and differ only in who encodes the PNGs; TFDS reads what they
-write as its own. Their raw files are looked for, by their official names, in `raw_dir` and in TFDS's
-folders `<data_dir>/downloads/manual` and `<data_dir>/downloads`, and downloaded if they are nowhere;
-each must have the size and the SHA-256 that TFDS registers for it.
+features, keys and order from TFDS's own and differ only in who encodes the PNGs; TFDS reads what
+they write as its own. Their raw files are looked for, by their official names, in `raw_dir` and in
+TFDS's folders `<data_dir>/downloads/manual` and `<data_dir>/downloads`, and downloaded if they are
+nowhere; each must have the size and the SHA-256 that TFDS registers for it.
 """
 
 import gzip
@@ -51,23 +51,23 @@ def prepare(
       name: `name`, `name:version`, `name/config` or `name/config:version`.
       data_dir: where prepared data sets go; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       raw_dir: a folder that holds the raw files.
-      download: whether files found nowhere may be downloaded.
-      verify_checksums: False takes raw files of the four data sets above that are not the
-        registered ones; for tests, and for mirrors that pack them anew.
+      download: whether files of those four that are found nowhere may be downloaded.
+      verify_checksums: False takes raw files of those four that are not the registered ones; for
+        tests, and for mirrors that pack them anew.
 
     Returns:
       The folder of the prepared version.
 
     Raises:
-      ValueError: there is no such data set, or no such version; a raw file is absent, damaged or not the
-        registered one; the data set needs TensorFlow, which is not installed.
+      ValueError: there is no such data set, or no such version; a raw file is absent, damaged or
+        not the registered one; the data set needs TensorFlow, which is not installed.
     """
     base, _, version = name.partition(":")
     for folder in reversed(prepared(data_dir).get(base, [])):
         if version in ("", folder.name):
             return folder
     if base not in WITHOUT_TENSORFLOW:
-        return _prepare_with_tensorflow(name, data_dir, raw_dir, download)
+        return _prepare_with_tensorflow(name, data_dir, raw_dir)
     where = data_directory(data_dir)
     parent = _tfds_builder(base)
     if version not in ("", str(parent.VERSION)):
@@ -87,10 +87,8 @@ def prepare(
     return _write(parent, where, files)
 
 
-def _prepare_with_tensorflow(
-    name: str, data_dir: str | None, raw_dir: str | None, download: bool
-) -> pathlib.Path:
-    """Any data set, by TFDS's own builder."""
+def _prepare_with_tensorflow(name: str, data_dir: str | None, raw_dir: str | None) -> pathlib.Path:
+    """Any data set, by TFDS's own builder, which looks after downloads and checksums itself."""
     base = name.partition(":")[0]
     unknown = unknown_data_set(base, data_dir)
     if unknown is not None:
@@ -103,11 +101,7 @@ def _prepare_with_tensorflow(
         )
     import tensorflow_datasets as tfds
 
-    config = tfds.download.DownloadConfig(
-        manual_dir=raw_dir,
-        try_download_gcs=False,
-        override_max_simultaneous_downloads=None if download else 0,
-    )
+    config = tfds.download.DownloadConfig(manual_dir=raw_dir, try_download_gcs=False)
     builder = tfds.builder(
         name, data_dir=os.fspath(data_directory(data_dir)), file_format="array_record"
     )
@@ -137,7 +131,8 @@ def _write(parent: Any, where: pathlib.Path, files: dict[str, pathlib.Path]) -> 
     else:
         class_names, splits = {}, _mnist(files)
 
-    class Builder(parent, skip_registration=True):  # TFDS has taken the name in its register.
+    # The name is taken in TFDS's register.
+    class Builder(parent, skip_registration=True):  # type: ignore[call-arg]
         """`parent` with other reading; the name and the version decide the folder."""
 
         name = parent.name

@@ -30,9 +30,13 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     """
     from matplotlib.figure import Figure
 
+    if rows < 1 or columns < 1:
+        raise ValueError(f"the sheet needs at least one row and one column, not {rows}x{columns}")
     chosen = permutation(seed, 0, len(source))[: rows * columns]
     rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(1.2 * columns, 1.4 * rows + 0.4), dpi=100, layout="constrained")
+    height = 1.4 * rows + 0.4  # inches; the last 0.4 for the line above the grid
+    figure = Figure(figsize=(1.2 * columns, height), dpi=100)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.6 / height, wspace=0.08, hspace=0.25)
     for place, index in enumerate(chosen.tolist()):
         record = source[index]
         axes = figure.add_subplot(rows, columns, place + 1)
@@ -43,7 +47,12 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     first = source.record_name(int(chosen[0]))
     count = len(source.class_names)
     classes = f", {count} classes" if count else ""
-    figure.suptitle(f"{len(source)} records{classes}; the first shown is {first}", fontsize=9)
+    figure.suptitle(
+        f"{len(source)} records{classes}; the first shown is {first}",
+        fontsize=9,
+        y=1 - 0.1 / height,
+        va="top",
+    )
     return figure
 
 

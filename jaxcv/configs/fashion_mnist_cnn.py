@@ -1,0 +1,35 @@
+"""A convolutional network of under 100,000 parameters on Fashion-MNIST.
+
+    python -m jaxcv train fashion_mnist_cnn --workdir runs/fashion_mnist
+
+Data: `jaxcv data prepare fashion_mnist`. Result: see the table in README.md; the data set's own table
+(github.com/zalandoresearch/fashion-mnist) has 92.5% for two convolutions and under 100,000 parameters.
+"""
+
+from jaxcv.data import TFDS
+from jaxcv.image import Normalize, RandomHorizontalFlip, RandomTranslation
+from jaxcv.models import SmallCNN
+from jaxcv.tasks import Classification
+from jaxcv.train import AXIS, SGD, Cosine, Experiment, Keep, Optimizer
+
+
+def experiment() -> Experiment:
+    """Gives the experiment."""
+    return Experiment(
+        data=TFDS(name="fashion_mnist"),
+        model=SmallCNN(num_classes=10, axis_name=AXIS),
+        task=Classification(num_classes=10, label_smoothing=0.05),
+        optimizer=Optimizer(
+            learning_rate=0.1,
+            algorithm=SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),
+            schedule=Cosine(warmup_steps=400),
+        ),
+        batch_size=128,
+        epochs=12,
+        augment=(RandomTranslation(fraction=(0.08, 0.08)), RandomHorizontalFlip()),
+        # Mean and deviation of the training images.
+        preprocess=(Normalize(mean=(0.286,), std=(0.353,)),),
+        ema_decay=0.995,
+        log_every=100,
+        keep=Keep(last=2, best="test_ema/accuracy"),
+    )

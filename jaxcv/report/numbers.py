@@ -1,0 +1,47 @@
+"""How numbers are written and what they are called."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_SHARES = ("accuracy", "precision", "recall", "f1", "calibration_error", "rate")
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric of this name is a share of 1, shown in percent."""
+    return name.endswith(_SHARES) and "learning" not in name
+
+
+def title_of(name: str) -> str:
+    """A field's name in words: `macro_f1` is "Macro F1"."""
+    if name == "expected_calibration_error":
+        return "Calibration error"
+    words = name.replace("_", " ").replace("f1", "F1").replace("r squared", "R²")
+    return words[:1].upper() + words[1:]
+
+
+def shown(name: str, value: Any) -> str:
+    """A metric's value: shares in percent, counts in full, other numbers to four digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if math.isnan(value):
+        return "NaN"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95% interval of a share that was found in `count` examples (Wilson 1927).
+
+    Example:
+        >>> low, high = wilson_interval(0.9, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.826, 0.945)
+    """
+    z = 1.959964
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (centre - spread) / scale, (centre + spread) / scale

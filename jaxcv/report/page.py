@@ -1,0 +1,98 @@
+"""The report of a run: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcv.report import sections
+from jaxcv.report.markup import Markup, join, tag
+from jaxcv.report.sections import Mistake
+
+# The browser itself is told to fetch nothing.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    subtitle: str = "",
+    history: Sequence[Mapping[str, Any]] = (),
+    summary: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] = (),
+    mistakes: Sequence[Mistake] = (),
+    samples: tuple[np.ndarray, Sequence[Any] | np.ndarray] | None = None,
+    config: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the report of a run; a part that is not given is left out.
+
+    Args:
+        path: The file to write, `report.html` say; it is replaced at once, never half written.
+        title: Headline of the page.
+        subtitle: A line beneath it: data set, steps, time.
+        history: Rows of metrics.jsonl: dicts with `step`, `split` and numbers.
+        summary: What a metrics module's `summary` returned for the test examples.
+        class_names: Names of the classes, in order; numbers stand for those that are missing.
+        mistakes: Wrong predictions to be shown, the most confident first.
+        samples: Augmented training images [N, H, W, C] and their N labels: classes,
+            distributions [N, C] or numbers.
+        config: The experiment as nested JSON values; the key `class` of a dict is its headline.
+        environment: Versions and hardware, see `collect_environment`.
+
+    Returns:
+        The path written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "report.html"
+        >>> write_report(path, title="A run", summary={"accuracy": 0.5, "count": 8}).name
+        'report.html'
+    """
+    summary = summary or {}
+    parts = {
+        "Training": sections.curves(history),
+        "Evaluation": sections.evaluation(summary, class_names),
+        "Most confident mistakes": sections.mistakes_gallery(mistakes),
+        "Augmented training images": (
+            sections.samples_gallery(*samples, class_names) if samples is not None else None
+        ),
+        "Configuration": sections.settings(config or {}),
+        "Versions and hardware": sections.environment_cards(environment or {}),
+    }
+    shown = {name: part for name, part in parts.items() if part is not None}
+    anchors = {name: name.lower().replace(" ", "-") for name in shown}
+    body = join(
+        tag("h1", title),
+        tag("p", subtitle, class_="subtitle") if subtitle else None,
+        tag("nav", *[tag("a", name, href=f"#{anchor}") for name, anchor in anchors.items()]),
+        sections.headline_tiles(summary),
+        *[tag("section", tag("h2", name), part, id=anchors[name]) for name, part in shown.items()],
+    )
+    path = Path(path)
+    partial = path.with_name(path.name + ".new")
+    partial.write_text(_document(title, body), encoding="utf-8")
+    return partial.replace(path)
+
+
+def _document(title: str, body: Markup) -> str:
+    """A whole HTML document with its style and script inside."""
+    files = resources.files("jaxcv.report")
+    style = Markup(files.joinpath("page.css").read_text(encoding="utf-8"))
+    script = Markup(files.joinpath("page.js").read_text(encoding="utf-8"))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", style),
+    )
+    main = tag("main", body)
+    document = tag("html", head, tag("body", main, tag("script", script)), lang="en")
+    return f"<!doctype html>\n{document}\n"

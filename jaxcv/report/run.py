@@ -1,0 +1,115 @@
+"""From a work directory to its report: evaluates, collects mistakes and samples, writes the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcv import image as image_ops
+from jaxcv.data import Source
+from jaxcv.report.page import write_report
+from jaxcv.report.sections import Mistake
+from jaxcv.train import (
+    Experiment,
+    Run,
+    Runtime,
+    TrainState,
+    evaluate_state,
+    make_evaluator,
+    open_workdir,
+    predict_test,
+)
+from jaxcv.train.config_file import to_json
+from jaxcv.train.logging import read_rows
+
+_MISTAKES, _SAMPLES = 24, 24
+
+
+def report_run(
+    workdir: str | Path,
+    runtime: Runtime | None = None,
+    step: int | None = None,
+    results: dict[str, dict[str, Any]] | None = None,
+    experiment: Experiment | None = None,
+) -> Path:
+    """Writes `report.html` into the work directory of a run.
+
+    Args:
+        workdir: written by `jaxcv.train.train`.
+        runtime: how to use the machine for the evaluation.
+        step: which checkpoint; None takes the newest.
+        results: what `train` or `evaluate_state` gave for that checkpoint, to spare evaluating again.
+        experiment: what was trained; None reads it from config.json, which cannot hold arrays.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: where the directory holds no checkpoint, or a damaged one.
+    """
+    workdir = Path(workdir)
+    run, state = open_workdir(workdir, runtime, step, experiment)
+    results = results or evaluate_state(make_evaluator(run), state)
+    environment = workdir / "environment.json"
+    rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["step"] <= int(state.step)]
+    return write_report(
+        workdir / "report.html",
+        title=f"{type(run.experiment.model).__name__} on {_data_name(run)}",
+        subtitle=(
+            f"Step {int(state.step):,} of {run.total_steps:,}, {len(run.train_source):,} training and "
+            f"{len(run.test_source):,} test records"
+        ),
+        history=rows,
+        summary=results["test"],
+        class_names=run.train_source.class_names,
+        mistakes=confident_mistakes(run, state, _MISTAKES),
+        samples=augmented_samples(run, state, _SAMPLES),
+        config=to_json(run.experiment),
+        environment=json.loads(environment.read_text()) if environment.exists() else None,
+    )
+
+
+def _data_name(run: Run) -> str:
+    data = run.experiment.data
+    return str(getattr(data, "name", None) or getattr(data, "root", None) or type(data).__name__)
+
+
+def confident_mistakes(run: Run, state: TrainState, count: int) -> list[Mistake]:
+    """The wrong predictions on the test records of which the model was surest; [] for regression."""
+    if run.experiment.task.num_classes is None:
+        return []
+    found = predict_test(run, state.variables)
+    wrong = np.flatnonzero(found["mask"] & (found["prediction"] != found["label"]))
+    surest = wrong[np.argsort(-found["confidence"][wrong], kind="stable")][:count]
+    source: Source = run.test_source
+    names = source.class_names or [str(c) for c in range(run.experiment.task.num_classes)]
+    return [
+        Mistake(
+            image=source[int(i)]["image"],
+            true=names[int(found["label"][i])],
+            predicted=names[int(found["prediction"][i])],
+            confidence=float(found["confidence"][i]),
+            record=source.record_name(int(i)),
+        )
+        for i in surest
+    ]
+
+
+def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training images [N,H,W,C] as the model meets them, before normalisation; and their labels."""
+    experiment = run.experiment
+    batch = run.train_batches()[0]
+    images = jnp.asarray(batch["image"][:count])
+    labels = jnp.asarray(batch["label"][:count])
+    keys = jax.random.split(state.key, len(images) + 1)
+    augment = jax.vmap(lambda k, x: image_ops.apply_sequence(experiment.augment, k, x))
+    images = augment(keys[1:], images)
+    if experiment.mix is not None:
+        labels = jax.nn.one_hot(labels, experiment.task.num_classes)
+        images, labels = experiment.mix(keys[0], image_ops.to_float(images), labels)
+    return np.asarray(images), np.asarray(labels)

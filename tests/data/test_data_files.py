@@ -1,0 +1,179 @@
+"""Folders of class folders and CSV tables: what is found, and one clear line where it is not."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcv.data import CSV, Batches, DecodeError, Folder, materialize
+
+
+def write_image(path, level, size=(8, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (level, 0, 255 - level)).save(path)
+
+
+def folder_of(tmp_path, classes=("cat", "dog"), count=5):
+    for label, name in enumerate(classes):
+        for i in range(count):
+            write_image(tmp_path / name / f"{i}.png", 100 * label + i)
+    return tmp_path
+
+
+# ---- Folder ------------------------------------------------------------------------------------
+
+
+def test_folder_with_a_split_of_its_own(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "cat" / ".hidden.png").write_bytes(b"")
+    (tmp_path / ".cache").mkdir()
+    write_image(tmp_path / "dog" / "deeper" / "still" / "5.JPG", 105)
+    data = Folder(root=str(tmp_path))
+    train, test = data.open("train"), data.open("test")
+    assert train.class_names == test.class_names == ("cat", "dog")
+    assert (len(train), len(test)) == (8, 3)
+    names = [s.record_name(i) for s in (train, test) for i in range(len(s))]
+    assert len(set(names)) == 11
+    for source in (train, test):
+        for i in range(len(source)):
+            record = source[i]
+            assert record["image"].shape == (6, 8, 3)
+            assert ("dog" in source.record_name(i)) == bool(record["label"])
+            assert (record["image"][0, 0, 0] >= 95) == bool(record["label"])
+    again = Folder(root=str(tmp_path)).open("test")
+    assert [again.record_name(i) for i in range(3)] == names[8:]
+
+
+def test_folder_with_train_and_test(tmp_path):
+    folder_of(tmp_path / "train", ("a", "b", "c"))
+    folder_of(tmp_path / "test", ("a", "c"), count=2)
+    data = Folder(root=str(tmp_path), size=4, channels=1)
+    assert len(data.open("train")) == 15
+    test = data.open("test")
+    assert test.class_names == ("a", "b", "c")
+    assert materialize(test)["label"].tolist() == [0, 0, 2, 2]
+    assert test[3]["image"].shape == (4, 4, 1)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    folder_of(tmp_path, ("car", "train"))
+    assert Folder(root=str(tmp_path)).open("train").class_names == ("car", "train")
+
+
+def test_wrong_folders(tmp_path):
+    def message(**options):
+        with pytest.raises(ValueError) as caught:
+            Folder(root=str(tmp_path), **options).open("test")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        Folder(root=str(tmp_path / "nowhere")).open("train")
+    assert "no class folder in it" in message()
+    (tmp_path / "cat").mkdir()
+    assert message() == f"{tmp_path / 'cat'}: there are no images in this class folder"
+    folder_of(tmp_path / "train", ("cat", "dog"))
+    assert "none called 'test'" in message()
+    assert "found: cat" in message()
+    folder_of(tmp_path / "val", ("cat", "dgo"))
+    assert "class 'dgo' has no folder" in message(test_folder="val")
+    assert "did you mean 'dog'?" in message(test_folder="val")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    assert "there are no images" in message(test_folder="empty")
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path):
+    folder_of(tmp_path)
+    write_image(tmp_path / "dog" / "9.png", 1, size=(7, 7))
+    source = Folder(root=str(tmp_path), test_fraction=0.0).open("train")
+    with pytest.raises(ValueError, match=r"9\.png: image is uint8 \(7, 7, 3\), but .*size=224"):
+        materialize(source)
+    assert materialize(Folder(root=str(tmp_path), size=5).open("train"))["image"].shape[1:3] == (
+        5,
+        5,
+    )
+
+
+def test_broken_and_vanished_files_are_named(tmp_path):
+    folder_of(tmp_path)
+    source = Folder(root=str(tmp_path), test_fraction=0.0).open("train")
+    (tmp_path / "cat" / "3.png").write_bytes(b"")
+    (tmp_path / "dog" / "1.png").unlink()
+    with pytest.raises(DecodeError, match=r"cat/3\.png: the file is empty"):
+        source[3]
+    with pytest.raises(DecodeError, match=r"dog/1\.png: cannot be read: No such file"):
+        source[6]
+    batches = Batches(source, 10, shuffle=False, on_bad_record="skip")
+    assert batches[0]["mask"].tolist() == [i not in (3, 6) for i in range(10)]
+    assert [name[-9:] for name in batches.bad_records] == ["cat/3.png", "dog/1.png"]
+
+
+# ---- CSV ---------------------------------------------------------------------------------------
+
+
+def table(tmp_path, text):
+    folder_of(tmp_path)
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_csv(tmp_path):
+    rows = "".join(f"{c}/{i}.png,{c},x\n" for i in range(5) for c in ("dog", "cat"))
+    path = table(tmp_path, "\ufeffimage,label,other\n" + rows)
+    data = CSV(path=path)
+    train, test = data.open("train"), data.open("test")
+    assert train.class_names == ("cat", "dog")
+    assert (len(train), len(test)) == (8, 2)
+    for source in (train, test):
+        for i in range(len(source)):
+            assert ("dog" in source.record_name(i)) == bool(source[i]["label"])
+
+
+def test_csv_columns_split_root_and_numbers(tmp_path):
+    text = (
+        "file,age,part\ncat/0.png,10,train\ncat/1.png,9,train\ndog/0.png,9,test\ndog/1.png,1,no\n"
+    )
+    path = table(tmp_path, text)
+    moved = tmp_path / "elsewhere.csv"
+    (tmp_path / "table.csv").rename(moved)
+    names = {"image_column": "file", "label_column": "age", "split_column": "part"}
+    data = CSV(path=str(moved), root=str(tmp_path), **names)
+    assert data.open("train").class_names == ("1", "9", "10")
+    assert materialize(data.open("train"))["label"].tolist() == [2, 1]
+    assert materialize(data.open("test"))["label"].tolist() == [1]
+    regression = CSV(path=str(moved), regression=True, **names).open("train")
+    assert regression.class_names == ()
+    found = materialize(regression)["label"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [10, 9]
+    assert path.endswith("table.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, r"no column 'image' in its header \(it is empty\)"),
+        ("image,label\n", {}, "no rows below its header"),
+        ("imag,label\nx,y\n", {}, r"\(imag, label\); did you mean 'imag'\?"),
+        ("image,label\ncat/0.png,a\ncat/77.png,b\n", {}, r"line 3: no such file: .*77\.png"),
+        ("image,label\ncat/0.png,\n", {}, "line 2: column 'label' is empty"),
+        ("image,label\ncat/0.png\n", {}, "line 2: column 'label' is empty"),
+        ("image,label\ncat/0.png,tall\n", {"regression": True}, "'tall' is not a finite number"),
+        ("image,label\ncat/0.png,nan\n", {"regression": True}, "'nan' is not a finite number"),
+        ("image,label,s\ncat/0.png,a,b\n", {"split_column": "s"}, "no row has 'train'.*found b"),
+    ],
+)
+def test_wrong_csv(tmp_path, text, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        CSV(path=table(tmp_path, text), **options).open("train")
+    assert str(caught.value).startswith(str(tmp_path / "table.csv"))
+
+
+def test_csv_that_is_not_there_or_not_text(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        CSV(path=str(tmp_path / "no.csv")).open("train")
+    path = tmp_path / "image.csv"
+    path.write_bytes(b"\xff\xfe\0\0")
+    with pytest.raises(ValueError, match=r"image\.csv: "):
+        CSV(path=str(path)).open("train")

@@ -1,0 +1,41 @@
+"""The contact sheet shows the records it names, under their classes."""
+
+import numpy as np
+import pytest
+
+from jaxcv.data import Arrays, Digits, contact_sheet, permutation
+
+
+def test_sheet_shows_records_under_their_classes(tmp_path):
+    source = Digits().open("train")
+    figure = contact_sheet(source, rows=2, columns=4, seed=3)
+    assert len(figure.axes) == 8
+    for axes, index in zip(figure.axes, permutation(3, 0, len(source))):
+        record = source[int(index)]
+        np.testing.assert_array_equal(axes.images[0].get_array(), record["image"][..., 0])
+        assert axes.get_title() == source.class_names[record["label"]]
+    path = tmp_path / "sheet.png"
+    figure.savefig(path)
+    assert path.stat().st_size > 5000
+
+
+def test_small_sources_long_names_colour_and_regression():
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    images[..., 0] = 200
+    data = Arrays(
+        images=images,
+        labels=np.array([0, 0, 0]),
+        class_names=("a very long name of a class",),
+        test_fraction=0.0,
+    )
+    figure = contact_sheet(data.open("train"), rows=2, columns=5)
+    assert [axes.get_title() for axes in figure.axes] == ["a very long name …"] * 3
+    assert figure.axes[0].images[0].get_array().shape == (4, 4, 3)
+    regression = Arrays(images=images, labels=np.array([0.5, 2, 1e-3]), test_fraction=0.0)
+    titles = [axes.get_title() for axes in contact_sheet(regression.open("train")).axes]
+    assert sorted(titles) == ["0.001", "0.5", "2"]
+
+
+def test_wrong_grid():
+    with pytest.raises(ValueError, match="at least one row and one column"):
+        contact_sheet(Digits().open("train"), rows=0)

@@ -1,0 +1,33 @@
+"""Pooling beside Flax's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxcv.models.pooling import global_average_pool, max_pool_2x2
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
+def test_max_pool_is_flax_max_pool(size):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 3)), jnp.float32)
+
+    def theirs(x):
+        return nn.max_pool(x, (2, 2), strides=(2, 2), padding="VALID")
+
+    np.testing.assert_array_equal(max_pool_2x2(x), theirs(x))
+    gradients = [jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x) for f in (max_pool_2x2, theirs)]
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_ties_share_the_gradient():
+    gradient = jax.grad(lambda x: jnp.sum(max_pool_2x2(x)))(jnp.ones((1, 2, 2, 1)))
+    np.testing.assert_allclose(gradient, 0.25)
+
+
+def test_average_of_half_precision_is_taken_in_float32():
+    x = jnp.ones((1, 32, 32, 1), jnp.bfloat16).at[0, 0, 0].set(5.0)
+    mean = global_average_pool(x)
+    assert mean.dtype == jnp.float32
+    np.testing.assert_allclose(mean, 1 + 4 / 1024, rtol=1e-6)

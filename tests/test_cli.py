@@ -1,0 +1,245 @@
+"""The command line, as a user meets it: output, exit status, one-line errors."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcv.cli import main, presets
+from jaxcv.train import Checkpoints
+
+SHORT = ["--epochs", "None", "--steps", "6", "--eval-every", "3", "--devices", "1"]
+
+
+def run(capsys, *words):
+    """Gives (exit status, stdout, stderr)."""
+    try:
+        status = main(list(words))
+    except SystemExit as exit:  # tyro ends the process itself
+        status = exit.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "digits_lenet", "--workdir", str(workdir), *SHORT]) == 0
+    return workdir
+
+
+def test_train_writes_a_run_with_its_report(workdir):
+    assert Checkpoints(workdir / "checkpoints").steps() == [3, 6]
+    page = (workdir / "report.html").read_text()
+    assert "<svg" in page
+    assert "Most confident mistakes" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_evaluate_prints_and_writes_the_same_numbers_as_training(workdir, capsys, tmp_path):
+    output = tmp_path / "summary.json"
+    status, out, _ = run(capsys, "evaluate", str(workdir), "--json", str(output), "--devices", "2")
+    assert status == 0
+    assert "accuracy" in out
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    logged = [row for row in rows if row["split"] == "test" and row["step"] == 6][0]
+    assert json.loads(output.read_text())["test"]["accuracy"] == logged["accuracy"]
+
+
+def test_predict_takes_files_folders_and_globs(workdir, capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, size in enumerate([(8, 8), (40, 30), (9, 100)]):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{i}.png")
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    output = tmp_path / "predictions.jsonl"
+    status, out, _ = run(
+        capsys, "predict", str(workdir), str(folder), str(tmp_path / "*" / "1.png"),
+        "--output", str(output),
+    )  # fmt: skip
+    assert status == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["file"].rsplit("/")[-1] for row in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    assert "error" in rows[3]
+    for row in rows[:3]:
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert row["prediction"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert "3 predictions, 1 unreadable" in out
+
+
+def test_report_can_be_written_again_for_any_step(workdir, capsys):
+    (workdir / "report.html").unlink()
+    status, out, _ = run(capsys, "report", str(workdir), "--step", "3")
+    assert status == 0
+    assert out.strip() == str(workdir / "report.html")
+    assert "Step 3 of 6" in (workdir / "report.html").read_text()
+
+
+def test_list_names_presets_models_and_data_sets(capsys):
+    status, out, _ = run(capsys, "list")
+    assert status == 0
+    for name in [*presets(), "ResNet", "TFDS", "Folder"]:
+        assert name in out
+
+
+def test_help_imports_no_jax():
+    code = "import sys; from jaxcv.cli import main; main(['--help']); print('jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_importing_imports_neither_tensorflow_nor_torch():
+    code = (
+        "import sys, jaxcv.train, jaxcv.data, jaxcv.report, jaxcv.losses, jaxcv.cli\n"
+        "print([name for name in ('tensorflow', 'torch') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+BAD = {
+    "unknown command": (["trian"], "did you mean 'train'?"),
+    "unknown preset": (["train", "digits_lenut", "--workdir", "x"], "did you mean 'digits_lenet'?"),
+    "misspelt option": (
+        ["train", "digits_lenet", "--workdir", "x", "--optimizer.lerning-rate", "1"],
+        "--optimizer.learning-rate",
+    ),
+    "wrong type": (
+        ["train", "digits_lenet", "--workdir", "x", "--batch-size", "many"],
+        "many",
+    ),
+    "no work directory": (["train", "digits_lenet"], "--workdir"),
+    "unknown data set": (
+        ["train", "cifar10_lenet", "--workdir", "x", "--data.name", "cifar11"],
+        "cifar10",
+    ),
+    "absent platform": (
+        ["train", "digits_lenet", "--workdir", "x", "--platform", "tpu"],
+        "JAX finds only cpu",
+    ),
+    "empty folder": (
+        ["train", "face_cnn_64", "--workdir", "x", "--data.root", "empty"],
+        "empty",
+    ),
+    "class count": (
+        ["train", "digits_lenet", "--workdir", "x", "--task.num-classes", "7"],
+        "10 classes",
+    ),
+    "image too small": (
+        ["train", "digits_lenet", "--workdir", "x", "--model.padding", "VALID"],
+        "16",
+    ),
+    "no run": (["evaluate", "nowhere"], "nowhere"),
+    "no image": (["predict", "nowhere", "missing.png"], "missing.png"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_with_status_2_and_says_what_to_do(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    words, message = BAD[case]
+    status, out, err = run(capsys, *words)
+    assert status == 2
+    assert message in out + err
+    assert "Traceback" not in out + err
+    assert not (tmp_path / "x").exists()
+
+
+def test_traceback_on_request(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="nowhere"):
+        main(["evaluate", "nowhere", "--traceback"])
+
+
+def test_another_configuration_is_refused(workdir, capsys):
+    before = (workdir / "config.json").read_bytes()
+    status, _, err = run(
+        capsys, "train", "digits_lenet", "--workdir", str(workdir), *SHORT, "--seed", "3"
+    )
+    assert status == 2
+    assert "seed was 0 and is now 3" in err
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_own_preset_with_own_model(capsys, tmp_path):
+    (tmp_path / "my_preset.py").write_text(
+        "import dataclasses\n"
+        "import flax.linen as nn\n"
+        "from jaxcv.configs import digits_lenet\n"
+        "class MyNet(nn.Module):\n"
+        "    num_classes: int = 10\n"
+        "    @nn.compact\n"
+        "    def __call__(self, images, *, train=False, mask=None):\n"
+        "        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))\n"
+        "def experiment():\n"
+        "    return dataclasses.replace(digits_lenet.experiment(), model=MyNet())\n"
+    )
+    preset, workdir = str(tmp_path / "my_preset.py"), str(tmp_path / "run")
+    assert run(capsys, "train", preset, "--workdir", workdir, *SHORT)[0] == 0
+    assert run(capsys, "evaluate", workdir, "--preset", preset)[0] == 0
+
+
+def start(workdir, *words):
+    command = [sys.executable, "-m", "jaxcv", "train", "digits_lenet", "--workdir", str(workdir)]
+    return subprocess.Popen(
+        [*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_checkpoint(process, workdir, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not Checkpoints(workdir / "checkpoints").steps():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_saves_at_the_next_step_and_tells_by_its_status(tmp_path, number, status):
+    options = ["--devices", "1", "--eval-every", "100000", "--checkpoint-every", "20"]
+    process = start(tmp_path, *options)
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == status
+    newest = Checkpoints(tmp_path / "checkpoints").steps()[-1]
+    assert f"saved step {newest}" in err
+    Checkpoints(tmp_path / "checkpoints").verify(newest)
+
+
+@pytest.mark.slow
+def test_sigkill_at_six_random_moments_changes_no_byte(tmp_path):
+    options = [
+        "--devices", "1", "--epochs", "None", "--steps", "160", "--eval-every", "40",
+        "--checkpoint-every", "8", "--log-every", "4",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    started = time.monotonic()
+    assert start(whole, *options).wait(timeout=300) == 0
+    duration = time.monotonic() - started
+    rng = np.random.default_rng()  # truly random moments: every run of this test tries others
+    kills = 0
+    while kills < 6:
+        process = start(broken, *options)
+        try:
+            process.wait(timeout=rng.uniform(0.3, 1.0) * duration)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+        else:
+            # Finished before the blow: begin the uninterrupted part again.
+            assert process.returncode == 0
+            break
+    assert start(broken, *options).wait(timeout=300) == 0
+    found, wanted = (Checkpoints(w / "checkpoints").verify(160)["leaves"] for w in (broken, whole))
+    assert found == wanted
+    assert kills >= 1

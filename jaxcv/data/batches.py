@@ -52,6 +52,8 @@ class Batches:
     Args:
       source: the records.
       batch_size: rows of the global batch, B.
+      multiple_of: every batch is padded, with rows whose mask is False, to a number of rows that this
+        divides: the number of devices.
       shuffle: True for training, False for evaluation.
       seed: of the order, at least 0; without effect on evaluation.
       num_threads: batches that `stream` prepares at the same time.
@@ -59,7 +61,7 @@ class Batches:
       num_classes: see `RecordReader`.
       ignore_label: see `RecordReader`.
       on_bad_record: `raise`, or `skip`: a record that cannot be decoded becomes a row of zeros with
-      mask False.
+        mask False.
       max_bad_records: with `skip`, how many different ones are borne before an error.
 
     Example:
@@ -75,6 +77,7 @@ class Batches:
         batch_size: int,
         *,
         shuffle: bool,
+        multiple_of: int = 1,
         seed: int = 0,
         num_threads: int = 4,
         prefetch: int = 4,
@@ -85,9 +88,12 @@ class Batches:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if multiple_of < 1:
+            raise ValueError(f"multiple_of must be at least 1, not {multiple_of}")
         if seed < 0:
             raise ValueError(f"seed must be at least 0, not {seed}")
         self.source, self.batch_size = source, batch_size
+        self.rows = -(-batch_size // multiple_of) * multiple_of
         self.shuffle, self.seed = shuffle, seed
         self.num_threads, self.prefetch = num_threads, prefetch
         self.reader = RecordReader(
@@ -135,8 +141,8 @@ class Batches:
         """Which records make up a batch, for gathering from arrays kept on the device.
 
         Returns:
-          (indices, mask): int32 [B] positions in the source (0 in padding), bool [B] False in
-          padding.
+          (indices, mask): int32 [R] positions in the source (0 in padding), bool [R] False in
+          padding, with R = `rows`, the batch size rounded up to `multiple_of`.
 
         Raises:
           IndexError: `step` is negative, or past the end of an evaluation.
@@ -144,17 +150,19 @@ class Batches:
         length, size = len(self.source), self.batch_size
         if step < 0 or (not self.shuffle and step >= self.steps_per_epoch):
             raise IndexError(f"there is no step {step}; an evaluation has {self.steps_per_epoch}")
-        if not self.shuffle:
-            positions = np.arange(step * size, (step + 1) * size)
-            mask = positions < length
-            return np.where(mask, positions, 0).astype(np.int32), mask
         start, stop = step * size, (step + 1) * size
-        pieces = []
-        for epoch in range(start // length, (stop - 1) // length + 1):
-            first = max(start - epoch * length, 0)
-            last = min(stop - epoch * length, length)
-            pieces.append(self._permutation(epoch)[first:last])
-        return np.concatenate(pieces).astype(np.int32), np.ones(size, bool)
+        if self.shuffle:
+            pieces = []
+            for epoch in range(start // length, (stop - 1) // length + 1):
+                first = max(start - epoch * length, 0)
+                last = min(stop - epoch * length, length)
+                pieces.append(self._permutation(epoch)[first:last])
+            chosen = np.concatenate(pieces)
+        else:
+            chosen = np.arange(start, min(stop, length))
+        indices = np.zeros(self.rows, np.int32)
+        indices[: len(chosen)] = chosen
+        return indices, np.arange(self.rows) < len(chosen)
 
     def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """Rows of one host of global batch `step`: an equal, contiguous share in the order of the
@@ -163,12 +171,12 @@ class Batches:
         Raises:
           ValueError: the batch size cannot be shared out equally.
         """
-        if self.batch_size % process_count:
+        if self.rows % process_count:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared equally by {process_count} hosts; "
-                f"choose a multiple of {process_count}"
+                f"choose a multiple of {process_count}, or multiple_of={process_count}"
             )
-        share = self.batch_size // process_count
+        share = self.rows // process_count
         rows = slice(process_index * share, (process_index + 1) * share)
         indices, mask = self.indices(step)
         return self.reader.read(indices[rows], mask[rows])

@@ -84,7 +84,7 @@ class Folder:
     Attributes:
       root: the folder.
       train_folder: name of the folder of training classes; where it is absent, `root` holds the
-      classes.
+        classes.
       test_folder: name of the folder of test classes.
       test_fraction: part taken as the test set where there is no `train_folder`.
       split_seed: another seed takes another part.

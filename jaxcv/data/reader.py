@@ -26,9 +26,9 @@ class RecordReader:
         source's class names, and where there are none, labels are not checked.
       ignore_label: the one label outside that range that is allowed, or None.
       on_bad_record: `raise` lets a `DecodeError` through; `skip` puts zeros with mask False in its
-      place.
+        place.
       max_bad_records: with `skip`, how many different bad records are borne before
-      `TooManyBadRecordsError`.
+        `TooManyBadRecordsError`.
 
     Attributes:
       bad_records: reason by name of every record skipped so far.

@@ -41,6 +41,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A frozen dataclass that says where the data are; it stands in an experiment's config."""
 
@@ -94,8 +95,7 @@ def stratified_split(
     test_fraction: float,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divides records into train and test with the same share of every class, the same way for
-    ever.
+    """Divides records into train and test, every class in the same proportion, reproducibly.
 
     The test set takes ceil(N * test_fraction) records, shared out over the classes by largest
     remainder; a class with at least one record keeps one for training. Within a class the records

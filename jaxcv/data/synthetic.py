@@ -50,8 +50,7 @@ class SyntheticSource:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """Stripes whose direction is the class, with a random phase and noise: small, balanced,
-    learnable.
+    """Stripes whose direction is the class, with a random phase and noise: balanced, learnable.
 
     Record i of class c = i mod C is 0.5 + 0.3 sin(2 pi / wavelength (x cos a + y sin a) + phase) +
     noise, with a = pi c / C. The phase being random, no single pixel tells the class: a linear

@@ -159,6 +159,7 @@ def warp(
     """
     image = check_rank(image)
     check_choice(interpolation, "interpolation", get_args(Interpolation))
+    outside = check_fill(fill, image.dtype)
     if jnp.shape(matrix) != (3, 3):
         raise ValueError(f"a warp needs a matrix of shape (3, 3), but got {jnp.shape(matrix)}")
     height, width, channels = image.shape[-3:]
@@ -173,7 +174,7 @@ def warp(
     else:
         values = _bilinear(pixels, x - 0.5, y - 0.5, (height, width))
         values = from_float32(values, image.dtype)
-    return jnp.where(inside[..., None], values, check_fill(fill, image.dtype))
+    return jnp.where(inside[..., None], values, outside)
 
 
 def _source_points(

@@ -97,6 +97,17 @@ def check_labels(
         )
 
 
+def nan_for_unknown_labels(loss: jax.Array, labels: Any, num_classes: int) -> jax.Array:
+    """The loss, NaN where an integer label lies outside [0, num_classes); dense labels pass.
+
+    A loud value, where indexing would silently have taken the loss of another class.
+    """
+    if not is_integer(labels):
+        return loss
+    labels = jnp.asarray(labels)
+    return jnp.where((labels >= 0) & (labels < num_classes), loss, jnp.nan)
+
+
 def check_class_weights(class_weights: Any, num_classes: int, name: str = "class_weights") -> None:
     """Raises ValueError unless there is one number per class: shape [C]."""
     found = jnp.shape(class_weights)

@@ -12,8 +12,8 @@ def absolute(x: jax.Array) -> jax.Array:
 def power(base: jax.Array, exponent: float | jax.Array) -> jax.Array:
     """base^exponent for base >= 0 and exponent >= 0, with gradient 0 at base 0.
 
-    For exponents below 1 the slope at 0 is infinite; times the factor that vanishes there it is NaN,
-    where the product's limit is 0. So the losses that multiply by a power take this one.
+    For exponents below 1 the slope at 0 is infinite, and NaN times the factor that vanishes there,
+    where the limit of the product is 0: losses that multiply by a power take this one.
     """
     positive = base > jnp.finfo(base.dtype).tiny
     at_zero = jnp.where(jnp.asarray(exponent) == 0, 1.0, 0.0).astype(base.dtype)

@@ -63,7 +63,7 @@ def lovasz_softmax_loss(
     weights = jax.vmap(jax.vmap(_jaccard_steps, (1, 1, None), 1))(errors, truth, valid)
     losses = mean_over_classes(
         jnp.sum(errors * weights, axis=1),
-        jnp.any(truth > 0, axis=1),
+        jnp.any(~(truth <= 0), axis=1),
         absent=options.get("absent", "exclude"),
         class_weights=options.get("class_weights"),
     )

@@ -172,7 +172,7 @@ def generalized_dice_loss(
     # Relative to the image's size: the weights of large images would underflow.
     share = jnp.maximum(overlap.actual, 1) / jnp.maximum(overlap.pixels, 1)
     weights = share**-power
-    present = (overlap.actual > 0) | (options.get("absent", "exclude") == "include")
+    present = ~(overlap.actual <= 0) | (options.get("absent", "exclude") == "include")
     errors = overlap.fp + overlap.fn
     # Sums over classes would do; the means' denominators cancel.
     wrong, everything = (
@@ -248,14 +248,14 @@ def _tversky(
 
 def _ratio(errors: jax.Array, everything: jax.Array) -> jax.Array:
     """The quotient, 0 where there is nothing: not even a trillionth of a pixel."""
-    some = everything > 1e-12
+    some = ~(everything <= 1e-12)  # True for NaN, which is to stay NaN.
     return jnp.where(some, errors, 0) / jnp.where(some, everything, 1)
 
 
 def _mean(overlap: _Overlap, losses: jax.Array, **options: Unpack[RegionOptions]) -> jax.Array:
     mean = mean_over_classes(
         losses,
-        overlap.actual > 0,
+        ~(overlap.actual <= 0),  # Present, or NaN from a label that names no class.
         absent=options.get("absent", "exclude"),
         class_weights=options.get("class_weights"),
     )

@@ -38,11 +38,11 @@ def collect_environment() -> dict[str, dict[str, str]]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    kinds = Counter((d.platform.upper(), d.device_kind) for d in jax.devices())
-    devices = [
-        f"{count} × {kind}" if kind.upper() == where else f"{count} × {where} {kind}"
-        for (where, kind), count in sorted(kinds.items())
-    ]
+    kinds = Counter(
+        "CPU" if d.platform == "cpu" else f"{d.platform.upper()} {d.device_kind}"
+        for d in jax.devices()
+    )
+    devices = [f"{count} × {kind}" for kind, count in sorted(kinds.items())]
     hardware = {
         "devices": ", ".join(devices),
         "processes": str(jax.process_count()),

@@ -81,13 +81,14 @@ def _data_name(run: Run) -> str:
 
 def confident_mistakes(run: Run, state: TrainState, count: int) -> list[Mistake]:
     """The wrong predictions on the test records of which the model was surest; [] for regression."""
-    if run.experiment.task.num_classes is None:
+    classes = run.experiment.task.class_count()
+    if classes is None:
         return []
     found = predict_test(run, state.variables)
     wrong = np.flatnonzero(found["mask"] & (found["prediction"] != found["label"]))
     surest = wrong[np.argsort(-found["confidence"][wrong], kind="stable")][:count]
     source: Source = run.test_source
-    names = source.class_names or [str(c) for c in range(run.experiment.task.num_classes)]
+    names = source.class_names or [str(c) for c in range(classes)]
     return [
         Mistake(
             image=source[int(i)]["image"],
@@ -110,6 +111,6 @@ def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarr
     augment = jax.vmap(lambda k, x: image_ops.apply_sequence(experiment.augment, k, x))
     images = augment(keys[1:], images)
     if experiment.mix is not None:
-        labels = jax.nn.one_hot(labels, experiment.task.num_classes)
+        labels = jax.nn.one_hot(labels, experiment.task.class_count())
         images, labels = experiment.mix(keys[0], image_ops.to_float(images), labels)
     return np.asarray(images), np.asarray(labels)

@@ -23,13 +23,11 @@ class BinaryClassification:
 
     positive_weight: float = 1.0
 
-    @property
-    def num_outputs(self) -> int:
+    def output_count(self) -> int:
         """One logit."""
         return 1
 
-    @property
-    def num_classes(self) -> int:
+    def class_count(self) -> int:
         """The labels are 0 and 1."""
         return 2
 

@@ -29,9 +29,12 @@ class Classification:
     class_weights: tuple[float, ...] = ()
     top_k: int = 5
 
-    @property
-    def num_outputs(self) -> int:
-        """The model gives one logit per class."""
+    def output_count(self) -> int:
+        """One logit per class."""
+        return self.num_classes
+
+    def class_count(self) -> int:
+        """As many as there are logits."""
         return self.num_classes
 
     def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:

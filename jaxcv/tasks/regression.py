@@ -23,13 +23,11 @@ class Regression:
 
     error: Literal["squared", "absolute"] = "squared"
 
-    @property
-    def num_outputs(self) -> int:
+    def output_count(self) -> int:
         """One number."""
         return 1
 
-    @property
-    def num_classes(self) -> None:
+    def class_count(self) -> None:
         """Labels are numbers, not classes."""
         return None
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 Batch = dict[str, jax.Array]
 
 
+@runtime_checkable
 class Task(Protocol):
     """A frozen dataclass with these methods; a new task is one new file, and nothing to register."""
 
-    @property
-    def num_outputs(self) -> int:
-        """Length of the model's last axis."""
+    def output_count(self) -> int:
+        """Gives the length of the last axis of the model's output."""
         ...
 
-    @property
-    def num_classes(self) -> int | None:
-        """Number of classes in the data, or None where labels are no classes."""
+    def class_count(self) -> int | None:
+        """Gives the number of classes of the labels, or None where they are no classes."""
         ...
 
     def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:

@@ -2,9 +2,9 @@
 
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
-from jaxcv.train.evaluation import evaluate_state, make_evaluator, predict_test
+from jaxcv.train.evaluation import evaluate_state, make_evaluator, predict_test, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Keep, Runtime
-from jaxcv.train.loop import Interrupted, train
+from jaxcv.train.loop import train
 from jaxcv.train.optimizer import (
     LAMB,
     LARS,
@@ -41,7 +41,6 @@ __all__ = [
     "DeviceMap",
     "EarlyStopping",
     "Experiment",
-    "Interrupted",
     "Keep",
     "Lion",
     "Muon",
@@ -67,6 +66,7 @@ __all__ = [
     "predict_files",
     "predict_test",
     "read_config",
+    "scalars",
     "train",
     "write_config",
 ]

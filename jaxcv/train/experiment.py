@@ -37,13 +37,13 @@ class EarlyStopping:
     Attributes:
         metric: name as in metrics.jsonl, split first, such as "test/loss".
         mode: whether the larger or the smaller value is better.
-        patience: evaluations without improvement that end the run.
+        patience: evaluations without improvement that end the run; None never ends it.
         min_change: the least change that counts as improvement, >= 0.
     """
 
     metric: str = "test/loss"
     mode: Literal["max", "min"] = "min"
-    patience: int = 5
+    patience: int | None = None
     min_change: float = 0.0
 
 
@@ -72,7 +72,7 @@ class Experiment:
         checkpoint_every: steps between checkpoints; None: after each evaluation.
         log_every: steps between rows of training metrics.
         keep: which checkpoints stay.
-        early_stopping: when to stop before the end, or None.
+        early_stopping: when to stop before the end.
         max_skipped: non-finite updates in a row that end the run.
         on_bad_record: an unreadable record raises, or is skipped (masked) and counted;
         max_bad_records: up to this many.
@@ -98,7 +98,7 @@ class Experiment:
     checkpoint_every: int | None = None
     log_every: int = 50
     keep: Keep = field(default_factory=Keep)
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     max_skipped: int = 10
     on_bad_record: Literal["raise", "skip"] = "raise"
     max_bad_records: int = 100

@@ -35,22 +35,11 @@ class Feed(Protocol):
         ...
 
 
-def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
-    """Appends zeros (False) along the first axis up to `rows`."""
-    return np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
-
-
-def process_rows(array: np.ndarray) -> np.ndarray:
-    """This process's block of the rows of a global batch."""
-    rows = len(array) // jax.process_count()
-    return array[jax.process_index() * rows : (jax.process_index() + 1) * rows]
-
-
 class ResidentFeed:
     """Keeps a decoded data set on every device; a step is told which rows to gather.
 
     Args:
-        batches: say which rows make up each step's batch.
+        batches: say which rows make up each step's batch, a multiple of the devices.
         arrays: the whole data set, first axis N.
         device_map: the devices.
     """
@@ -91,16 +80,18 @@ class ResidentFeed:
         return call
 
     def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """This process's rows of the batch, and which of them are real."""
         rows, mask = self._batches.indices(step)
-        padded = self._map.padded(len(rows))
-        return process_rows(pad_rows(rows, padded)), process_rows(pad_rows(mask, padded))
+        share = len(rows) // jax.process_count()
+        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        return rows[mine], mask[mine]
 
 
 class StreamFeed:
     """Decodes each batch as it is needed, some steps ahead of the devices.
 
     Args:
-        batches: read the records.
+        batches: read the records; rows are a multiple of the devices.
         device_map: the devices.
     """
 
@@ -127,8 +118,8 @@ class StreamFeed:
 
     def _batch(self, step: int) -> Batch:
         if step != self._next:  # The position is the step's: a resumed run starts here too.
-            self._stream = self._batches.stream(step)
+            self._stream = self._batches.stream(
+                step, process_index=jax.process_index(), process_count=jax.process_count()
+            )
         self._next = step + 1
-        batch = next(self._stream)
-        padded = self._map.padded(self._batches.batch_size)
-        return {name: process_rows(pad_rows(array, padded)) for name, array in batch.items()}
+        return next(self._stream)

@@ -20,7 +20,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from tensorboardX import SummaryWriter
 
 Row = dict[str, Any]
 
@@ -53,6 +52,9 @@ class MetricLog:
         replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         replacement.replace(self.path)
         self._file = self.path.open("a")
+        # Here, since it imports PyTorch wherever that is installed, which takes seconds.
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxcv.errors import Interrupted
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.config_file import write_config
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
@@ -23,19 +24,6 @@ from jaxcv.train.step import make_train_step
 from jaxcv.train.window import Window
 
 Results = dict[str, dict[str, Any]]
-
-
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """A signal ended the run early, after a checkpoint was saved.
-
-    Attributes:
-        signal_number: which signal.
-    """
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        name = signal.Signals(signal_number).name
-        super().__init__(f"{name}: saved step {step}; the same command goes on from there")
-        self.signal_number = signal_number
 
 
 def train(
@@ -155,13 +143,13 @@ def next_multiple(step: int, *intervals: int) -> int:
     return min((step // interval + 1) * interval for interval in intervals)
 
 
-def stops_early(rule: EarlyStopping | None, rows: list[Row]) -> bool:
+def stops_early(rule: EarlyStopping, rows: list[Row]) -> bool:
     """Whether the logged evaluations say that the run is over: so a resumed run stops alike.
 
     Raises:
         ValueError: where no evaluation has the rule's metric.
     """
-    if rule is None:
+    if rule.patience is None:
         return False
     split, _, name = rule.metric.partition("/")
     evaluated = [row for row in rows if row["split"] == split]

@@ -62,7 +62,12 @@ def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Itera
     )
     size = min(len(files), experiment.eval_batch_size)
     batches = Batches(
-        source, size, shuffle=False, on_bad_record="skip", max_bad_records=len(files)
+        source,
+        size,
+        shuffle=False,
+        multiple_of=run.device_map.count,
+        on_bad_record="skip",
+        max_bad_records=len(files),
     )
     predict = StreamFeed(batches, run.device_map).bind(
         make_predict_step(experiment.model, experiment.task, experiment.preprocess)

@@ -87,7 +87,8 @@ class Run:
             batch_size,
             seed=self.experiment.seed,
             shuffle=shuffle,
-            num_classes=self.experiment.task.num_classes,
+            multiple_of=self.device_map.count,
+            num_classes=self.experiment.task.class_count(),
             on_bad_record=self.experiment.on_bad_record,
             max_bad_records=self.experiment.max_bad_records,
             num_threads=self.runtime.num_threads,
@@ -214,7 +215,7 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
 
 def check_classes(experiment: Experiment, source: Source) -> None:
     """Raises SetupError where the task's class count is not the data's."""
-    wanted, found = experiment.task.num_classes, len(source.class_names)
+    wanted, found = experiment.task.class_count(), len(source.class_names)
     if wanted is not None and found and found != wanted:
         raise SetupError(
             f"the data have {found} classes ({', '.join(source.class_names[:3])}, ...), but the task "
@@ -258,7 +259,7 @@ def check_model(run: Run) -> None:
         return model.apply(model.init(jax.random.key(0), images, train=False), images, train=False)
 
     shape = jax.eval_shape(outputs).shape
-    wanted = (2, experiment.task.num_outputs)
+    wanted = (2, experiment.task.output_count())
     if shape != wanted:
         raise SetupError(
             f"the model gives outputs of shape [B, {', '.join(map(str, shape[1:]))}], but the task wants "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import optax
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """A frozen dataclass that makes an Optax schedule for a run."""
 

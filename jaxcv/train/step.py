@@ -69,8 +69,9 @@ def mix_batch(key: jax.Array, batch: Batch, mix: Mixing | None, task: Task) -> B
     """Mixup or CutMix: blends neighbouring rows; labels [B] become label distributions [B,C]."""
     if mix is None:
         return batch
-    assert task.num_classes is not None
-    labels = jax.nn.one_hot(batch["label"], task.num_classes)
+    classes = task.class_count()
+    assert classes is not None, "only labels that are classes can be mixed"
+    labels = jax.nn.one_hot(batch["label"], classes)
     images, labels = mix(key, image_ops.to_float(batch["image"]), labels, batch["mask"])
     return {**batch, "image": images, "label": labels}
 

@@ -16,6 +16,7 @@ from jaxcv.data import (
     DecodeError,
     Digits,
     SourceView,
+    Synthetic,
     TooManyBadRecordsError,
     gather,
     materialize,
@@ -289,3 +290,19 @@ def test_regression_labels_must_be_finite():
     with pytest.raises(ValueError, match=r"arrays\[2\]: label nan is not finite"):
         materialize(source)
     assert Batches(source, 2, shuffle=False)[0]["label"].dtype == np.float32
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_rows_are_padded_to_a_multiple_and_shared_by_hosts(shuffle):
+    source = Synthetic(num_examples=10, num_test_examples=2, image_size=4, num_classes=2).open("train")
+    plain = Batches(source, 6, shuffle=shuffle)
+    batches = Batches(source, 6, shuffle=shuffle, multiple_of=4)
+    for step in (0, 1):
+        batch, wanted = batches[step], plain[step]
+        assert batch["mask"].tolist() == [*wanted["mask"], False, False]
+        for key, values in wanted.items():
+            np.testing.assert_array_equal(batch[key][:6], values)
+            assert not batch[key][6:].any()
+        shares = [batches.local(step, host, 4) for host in range(4)]
+        for key, values in batch.items():
+            np.testing.assert_array_equal(np.concatenate([s[key] for s in shares]), values)

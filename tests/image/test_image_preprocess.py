@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,17 +29,16 @@ def test_normalize_keeps_floating_dtypes():
     ("size", "expected"), [(20, (20, 28)), (80, (80, 112)), (15, (15, 21)), ((9, 8), (9, 8))]
 )
 def test_resize_by_the_shorter_side(photo, size, expected):
-    assert ji.Resize(size, method="nearest")(photo).shape == (*expected, 3)
-    turned = ji.Resize(size, method="nearest")(photo.transpose(1, 0, 2))
+    assert jax.eval_shape(ji.Resize(size), photo).shape == (*expected, 3)
+    turned = jax.eval_shape(ji.Resize(size), photo.transpose(1, 0, 2))
     assert turned.shape[:2] == (expected if isinstance(size, tuple) else expected[::-1])
 
 
 def test_resize_and_center_crop_are_the_functions(photo):
     batch = np.stack([photo, photo[::-1]])
     np.testing.assert_array_equal(ji.CenterCrop((30, 20))(batch), batch[:, 5:35, 18:38])
-    np.testing.assert_array_equal(
-        ji.Resize((20, 30), method="nearest")(batch), ji.resize(batch, (20, 30), method="nearest")
-    )
+    halved = ji.Resize((20, 28), method="nearest")(batch)
+    np.testing.assert_array_equal(halved, batch[:, 1::2, 1::2])
 
 
 @pytest.mark.parametrize(

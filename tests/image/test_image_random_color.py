@@ -33,7 +33,7 @@ def test_blur_for_sure_with_a_known_sigma(photo):
 def test_brightness_factors_fill_their_range():
     transform = ji.ColorJitter(brightness=0.5, contrast=0.0, saturation=0.0)
     image = jnp.full((1, 1, 3), 0.5)
-    factors = 2 * jax.jit(jax.vmap(lambda key: transform(key, image)))(KEYS).ravel()
+    factors = 2 * jax.jit(jax.vmap(transform, (0, None)))(KEYS, image).ravel()
     assert 0.5 <= float(factors.min()) < 0.52
     assert 1.48 < float(factors.max()) <= 1.5
     assert abs(float(factors.mean()) - 1.0) < 0.07
@@ -42,7 +42,7 @@ def test_brightness_factors_fill_their_range():
 def test_amounts_above_one_do_not_make_negative_factors():
     transform = ji.ColorJitter(brightness=3.0, contrast=3.0, saturation=3.0)
     image = jnp.asarray([[0.2, 0.3, 0.1], [0.3, 0.1, 0.1]])[None]
-    results = jax.jit(jax.vmap(lambda key: transform(key, image)))(KEYS)
+    results = jax.jit(jax.vmap(transform, (0, None)))(KEYS, image)
     assert 0.0 <= float(results.min()) <= float(results.max()) <= 1.0
 
 

@@ -18,7 +18,7 @@ def test_random_crop_reaches_every_place_and_no_other():
 
 def test_random_crop_is_a_piece_of_the_padded_image(photo):
     transform = ji.RandomCrop(size=(30, 50), padding=2, padding_mode="edge")
-    crops = jax.jit(jax.vmap(lambda key: transform(key, photo)))(KEYS[:5])
+    crops = jax.jit(jax.vmap(transform, (0, None)))(KEYS[:5], photo)
     padded = np.pad(photo, ((2, 2), (2, 2), (0, 0)), "edge")
     pieces = {padded[y : y + 30, x : x + 50].tobytes() for y in range(15) for x in range(11)}
     assert all(np.asarray(crop).tobytes() in pieces for crop in crops)

@@ -26,14 +26,12 @@ def test_image_follows_the_matrix(photo, transform):
     # Four channels: the photo in grey, each pixel's own x and y, and ones.
     image = np.stack([photo.mean(-1) / 255, x / 56, y / 40, np.ones(SIZE)], -1).astype(np.float32)
 
-    @jax.jit
-    @jax.vmap
-    def both(key):
+    def both(key, image):
         matrix, size = transform.matrix(key, SIZE), transform.output_size(SIZE)
         fill = getattr(transform, "fill", 0.0)
         return transform(key, image), ji.warp(image, matrix, size, fill=fill), matrix
 
-    called, warped, matrices = both(KEYS)
+    called, warped, matrices = jax.jit(jax.vmap(both, (0, None)))(KEYS, image)
     np.testing.assert_allclose(called, warped, atol=1e-4)
     # The output pixel at (column, row) shows the input point that the matrix takes there.
     height, width = transform.output_size(SIZE)

@@ -1,3 +1,5 @@
+import doctest
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxcv import image as ji
+from jaxcv.image import warping
 
 warp = jax.jit(ji.warp, static_argnames=("size", "interpolation", "fill"))
 rotate = jax.jit(ji.rotate, static_argnames=("interpolation", "fill"))
@@ -122,7 +125,7 @@ def test_affine_matrix_parts():
 
 
 def test_affine_equals_its_matrix(photo, warped):
-    ours = ji.affine(
+    ours = jax.jit(ji.affine, static_argnames="fill")(
         photo, degrees=-20.0, translation=(3.0, 5.0), scale=0.8, shear=(0.3, 0.1), fill=7
     )
     np.testing.assert_array_equal(ours, warped["affine"]["bilinear"])
@@ -166,6 +169,10 @@ def test_gradient_to_the_matrix_is_finite():
     # Moving a picture that grows downwards and to the right shows darker values.
     assert float(gradient[0, 0, 2]) < 0
     assert float(gradient[0, 1, 2]) < 0
+
+
+def test_examples():
+    assert doctest.testmod(warping).failed == 0
 
 
 def test_leading_axes_are_images(photo):

@@ -255,12 +255,13 @@ def test_finite_at_zero_parallel_and_opposite_rows_and_with_everything_masked():
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), name
             if not mask.any():
                 losses, state, to_x, to_w = found
-                assert not (np.any(losses) or np.any(to_x) or np.any(to_w)), name
+                assert not any(map(np.any, (losses, to_x, to_w))), name
                 assert state == MARGINS[name][0].init(), name
     for zero_class in _compiled(EMBEDDINGS, CLASSIFIER * 0, LABELS, MASK).values():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(zero_class))
 
 
+@pytest.mark.slow
 def test_half_precision_rounds_the_product_only():
     half = jnp.asarray(EMBEDDINGS, jnp.bfloat16), jnp.asarray(CLASSIFIER, jnp.bfloat16)
     names = ("arcface_linear", "combined", "adaface", "curricular")
@@ -296,7 +297,7 @@ def test_exact_gradient_of_arcface_is_sin_of_the_sum_over_sin():
     theta = np.radians(degrees)
     margin = ArcFace(scale=1.0, margin=0.5, beyond_pi="continue")
     _, slope = target_and_slope(margin, np.cos(theta), np.ones(5))
-    np.testing.assert_allclose(slope, [28.3, 3.6, 1.15, 0.05, -0.44], rtol=0.03)
+    np.testing.assert_allclose(slope, [28.3, 3.6, 1.15, 0.05, -0.44], rtol=0.01, atol=0.005)
     np.testing.assert_allclose(slope, np.sin(theta + 0.5) / np.sin(theta), rtol=2e-3)
 
 
@@ -322,8 +323,9 @@ def test_straight_through_has_the_value_of_exact_and_slope_scale(margin):
 
 def test_straight_through_keeps_magfaces_gradient_to_the_norm():
     norms = jnp.array([4.0, 6.0])
+    cosine = jnp.array([0.5, 0.7])
     slopes = [
-        jax.grad(lambda a, m=margin: m.target_logit(jnp.array([0.5, 0.7]), norm=a).sum())(norms)
+        quick_jit(jax.grad(lambda a, m=margin: m.target_logit(cosine, norm=a).sum()))(norms)
         for margin in (
             MagFace(lower_norm=3.0, upper_norm=9.0),
             MagFace(lower_norm=3.0, upper_norm=9.0, gradient="straight_through"),
@@ -417,12 +419,13 @@ def test_sphereface_falls_monotonically_and_steeply():
 
 
 def test_tiles_of_negatives_equal_the_whole():
-    cosines, _ = class_cosines(EMBEDDINGS, CLASSIFIER)
+    cosines, _ = quick_jit(class_cosines)(EMBEDDINGS, CLASSIFIER)
     target = cosines[np.arange(B), LABELS]
     for name in ("curricular", "mv_angle_adaptive", "circle", "adacos", "arcface_linear"):
         margin, state = MARGINS[name][0], results()[name][1]
-        whole = margin.negative_logits(cosines, target, state)
-        tiles = [margin.negative_logits(cosines[:, i : i + 2], target, state) for i in (0, 2, 4)]
+        negatives = quick_jit(margin.negative_logits)
+        whole = negatives(cosines, target, state)
+        tiles = [negatives(cosines[:, i : i + 2], target, state) for i in (0, 2, 4)]
         np.testing.assert_array_equal(np.concatenate(tiles, axis=1), whole)
         assert margin.reshapes_negatives == (name not in ("adacos", "arcface_linear"))
 
@@ -439,11 +442,12 @@ def test_permuting_the_classes_permutes_nothing_but_the_classes():
 
 def test_sub_centers_take_the_nearest_and_one_is_none():
     centers = np.stack([CLASSIFIER, -CLASSIFIER, CLASSIFIER[:, ::-1]], axis=1)
-    cosines, norm = class_cosines(EMBEDDINGS, centers)
-    each = [class_cosines(EMBEDDINGS, centers[:, k])[0] for k in range(3)]
+    compare = quick_jit(class_cosines)
+    cosines, norm = compare(EMBEDDINGS, centers)
+    each = [compare(EMBEDDINGS, centers[:, k])[0] for k in range(3)]
     np.testing.assert_allclose(cosines, np.max(each, axis=0), rtol=1e-6)
     np.testing.assert_allclose(norm, np.linalg.norm(EMBEDDINGS, axis=1), rtol=1e-6)
-    one, _ = class_cosines(EMBEDDINGS, CLASSIFIER[:, None])
+    one, _ = compare(EMBEDDINGS, CLASSIFIER[:, None])
     np.testing.assert_array_equal(one, each[0])
 
 
@@ -470,7 +474,10 @@ def test_magfaces_regularizer_is_least_at_the_upper_norm():
     np.testing.assert_allclose(margin.regularizer(norms), 35 * (a / 110**2 + 1 / a), rtol=1e-6)
     plain = dataclasses.replace(margin, pull=0.0)
     with_pull, without = (
-        margin_softmax_cross_entropy(EMBEDDINGS, CLASSIFIER, LABELS, m)[0] for m in (margin, plain)
+        quick_jit(functools.partial(margin_softmax_cross_entropy, margin=m))(
+            EMBEDDINGS, CLASSIFIER, LABELS
+        )[0]
+        for m in (margin, plain)
     )
     extra = margin.regularizer(np.linalg.norm(EMBEDDINGS, axis=1))
     np.testing.assert_allclose(with_pull - without, extra, rtol=1e-3)
@@ -561,6 +568,7 @@ def test_arcface_equals_pytorch_with_arccos(gradient):
         np.testing.assert_allclose(found, tensor.grad.numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_forward_mode_and_hessian():
     margin = CurricularFace(scale=16.0)
 
@@ -633,4 +641,4 @@ COS, Y = jnp.zeros((4, 3)), jnp.arange(4) % 3
 )
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        jax.eval_shape(call)  # At trace time.

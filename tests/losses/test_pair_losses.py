@@ -315,6 +315,7 @@ def test_pmap_gives_the_single_device_values_and_gradients():
     check_devices(jax.device_get(mapped.lower(*split).compile(QUICK)(*split)))
 
 
+@pytest.mark.slow
 def test_shard_map_gives_the_single_device_values_and_gradients():
     rows = PartitionSpec("devices")
     mapped = quick_jit(
@@ -352,6 +353,7 @@ def test_finite_at_zero_equal_and_long_rows_and_with_nothing_to_compare():
                 assert not np.any(gradient), name
 
 
+@pytest.mark.slow
 def test_half_precision_is_computed_in_float32():
     half = EMBEDDINGS.astype(jnp.bfloat16)
     exact = _compiled(half.astype(np.float32), LABELS, MASK)
@@ -376,6 +378,7 @@ def test_order_of_rows_and_names_of_labels_do_not_matter():
             np.testing.assert_allclose(renamed[name][0], values, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_vmap_and_forward_mode():
     batches = jnp.stack([EMBEDDINGS, 2 * EMBEDDINGS + 1])
     tangent = jnp.asarray(partners_of(EMBEDDINGS))
@@ -524,4 +527,4 @@ X, Y = jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS)
 )
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        jax.eval_shape(call)  # At trace time.

@@ -1,6 +1,7 @@
 """Classification metrics: by hand, beside scikit-learn, and however the rows are divided."""
 
 import functools
+import itertools
 import warnings
 
 import hypothesis
@@ -21,8 +22,8 @@ ROWS, CLASSES = 64, 7
 
 
 @functools.partial(jax.jit, static_argnames="top_k")
-def count(logits, labels, mask=None, top_k=3):
-    return ClassificationMetrics.from_logits(logits, labels, mask=mask, top_k=top_k)
+def count(logits, labels, mask=None, losses=None, top_k=3):
+    return ClassificationMetrics.from_logits(logits, labels, mask=mask, losses=losses, top_k=top_k)
 
 
 def draw(seed=0, rows=ROWS, absent=(5,)):
@@ -44,7 +45,7 @@ def assert_equal(actual, wanted, rtol=1e-6):
 
 def test_values_found_by_hand():
     logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]]))
-    result = summary(ClassificationMetrics.from_logits(logits, jnp.array([0, 1, 2]), top_k=2))
+    result = summary(count(logits, jnp.array([0, 1, 2]), top_k=2))
     assert result["count"] == 3
     assert result["loss"] == pytest.approx(-np.log([0.7, 0.3, 0.6]).mean(), rel=1e-6)
     assert result["accuracy"] == pytest.approx(2 / 3)
@@ -97,11 +98,11 @@ def test_calibration_is_the_definition():
     right = logits.argmax(1) == labels
     error = 0.0
     edges = np.linspace(0, 1, 16)
-    for low, high in zip(edges[:-1], edges[1:]):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    result = summary(ClassificationMetrics.from_logits(logits, labels))
+    result = summary(count(logits, labels))
     assert result["expected_calibration_error"] == pytest.approx(error, abs=2e-4)
     assert sum(result["calibration"]["count"]) == 4000
 
@@ -149,7 +150,7 @@ def test_distributions_count_as_their_most_probable_class():
     logits, labels = draw()
     soft = 0.8 * np.eye(CLASSES, dtype=np.float32)[labels] + 0.2 / CLASSES
     hard_metrics = count(logits, labels)
-    soft_metrics = ClassificationMetrics.from_logits(logits, soft, top_k=3)
+    soft_metrics = count(logits, soft, top_k=3)
     assert_equal(soft_metrics.confusion, hard_metrics.confusion)
     log_probabilities = scipy.special.log_softmax(logits.astype(np.float64), -1)
     wanted = -(soft * log_probabilities).sum()
@@ -158,16 +159,16 @@ def test_distributions_count_as_their_most_probable_class():
 
 def test_given_losses_are_added_up():
     logits, labels = draw(rows=3)
-    metrics = ClassificationMetrics.from_logits(
+    metrics = count(
         logits, labels, losses=jnp.array([1.0, 2.0, jnp.inf]), mask=jnp.array([True, True, False])
     )
     assert metrics.loss_sum == 3.0
 
 
 def test_of_equal_logits_the_first_is_higher():
-    metrics = ClassificationMetrics.from_logits(jnp.zeros((4, 4)), jnp.arange(4), top_k=2)
+    metrics = count(jnp.zeros((4, 4)), jnp.arange(4), top_k=2)
     assert (metrics.correct, metrics.top_k_correct) == (1, 2)
-    lost = ClassificationMetrics.from_logits(jnp.full((4, 4), jnp.nan), jnp.arange(4), top_k=2)
+    lost = count(jnp.full((4, 4), jnp.nan), jnp.arange(4), top_k=2)
     assert lost.top_k_correct == 0
 
 
@@ -185,7 +186,7 @@ def test_a_label_outside_the_classes_is_left_out_and_counted():
 
 def test_logits_at_extremes_give_finite_sums():
     logits = jnp.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [-jnp.inf, 0.0, 0.0]])
-    metrics = ClassificationMetrics.from_logits(logits, jnp.array([0, 0, 1]))
+    metrics = count(logits, jnp.array([0, 0, 1]))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metrics))
     assert metrics.loss_sum == pytest.approx(2e4 + np.log(2))
 
@@ -204,13 +205,13 @@ def test_no_example_gives_nan_without_a_warning():
 def test_very_many_classes_keep_their_scores_without_a_matrix():
     classes = 1001
     logits = jnp.eye(classes)[:8] * 5
-    result = summary(ClassificationMetrics.from_logits(logits, jnp.arange(8)))
+    result = summary(count(logits, jnp.arange(8)))
     assert result["confusion_matrix"] is None
     assert result["macro_f1"] == 1.0
 
 
 def test_top_k_is_left_out_where_it_says_nothing():
-    two = ClassificationMetrics.from_logits(jnp.zeros((2, 2)), jnp.array([0, 1]), top_k=5)
+    two = count(jnp.zeros((2, 2)), jnp.array([0, 1]), top_k=5)
     assert not [name for name in summary(two) if name.startswith("top_")]
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jaxcv.cli import load_preset, presets
+from jaxcv.commands import load_preset, presets
 from jaxcv.models import LeNet
 from jaxcv.train import ConfigError, read_config, write_config
 from jaxcv.train.config_file import to_json
@@ -51,7 +51,7 @@ def edited(tmp_path, edit):
     [
         (lambda t: t["model"].update({"class": "os.system"}), "os.system"),
         (lambda t: t["model"].update({"class": "antigravity.Flight"}), "antigravity"),
-        (lambda t: t["model"].update({"class": "jaxcv.cli.main"}), "no dataclass"),
+        (lambda t: t["model"].update({"class": "jaxcv.commands.train"}), "no dataclass"),
         (lambda t: t["model"].update({"class": "jaxcv.models.lenet.LeNut"}), "no dataclass"),
         (lambda t: t["model"].update({"class": "jaxcv.nowhere.LeNet"}), "this jaxcv has not"),
         (lambda t: t["model"].update({"widht": 3}), "widht"),

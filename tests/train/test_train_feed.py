@@ -14,7 +14,7 @@ DATA = Synthetic(num_examples=50, num_test_examples=10, image_size=8, channels=1
 
 
 def train(kind, strategy="shard_map", devices=2, per_dispatch=1, steps=6):
-    batches = Batches(DATA.open("train"), 15, shuffle=True, seed=3)
+    batches = Batches(DATA.open("train"), 15, shuffle=True, seed=3, multiple_of=devices)
     device_map = DeviceMap(jax.devices()[:devices], strategy)
     model, optimizer = MLP(num_classes=4), Optimizer(learning_rate=0.1).transformation(steps)
     step_function = make_train_step(model, Classification(num_classes=4), optimizer)

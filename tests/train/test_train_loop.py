@@ -225,9 +225,9 @@ def test_early_stopping_counts_evaluations_without_improvement():
     assert stops_early(rule, rows_of([3, 2, 2.5, 2]))
     assert stops_early(rule, rows_of([3, math.nan, math.nan]))
     assert not stops_early(rule, rows_of([3, 2.5, 2.6, 2]))
-    assert not stops_early(None, rows_of([1, 2, 3]))
+    assert not stops_early(EarlyStopping(), rows_of([1, 2, 3]))
     with pytest.raises(ValueError, match="lost"):
-        stops_early(EarlyStopping(metric="test/lost"), rows_of([1]))
+        stops_early(EarlyStopping(metric="test/lost", patience=1), rows_of([1]))
 
 
 def test_boundaries_and_rows():

@@ -12,7 +12,6 @@ from jaxcv.image import CutMix, Mixup, Normalize, RandomHorizontalFlip, RandomTr
 from jaxcv.models import BatchNorm
 from jaxcv.tasks import BinaryClassification, Classification, Regression
 from jaxcv.train import AXIS, DeviceMap, create_state, make_eval_step, make_train_step
-from jaxcv.train.feed import pad_rows
 from jaxcv.train.step import make_predict_step
 
 CLASSES = 3
@@ -56,6 +55,11 @@ def make_batches(count, rows, seed=0):
     ]
 
 
+def padded(array, rows):
+    """Appends zeros (mask False) up to `rows`."""
+    return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+
+
 def run_steps(
     batches, devices=1, strategy="shard_map", model=None, task=None, optimizer=None, **options
 ):
@@ -70,7 +74,7 @@ def run_steps(
     state, collected = device_map.replicate(state), []
     for batch in batches:
         rows = device_map.padded(len(batch["mask"]))
-        batch = {name: pad_rows(array, rows) for name, array in batch.items()}
+        batch = {name: padded(array, rows) for name, array in batch.items()}
         state, metrics = mapped(state, device_map.split(batch))
         collected.append(jax.device_get(metrics))
     return jax.device_get(state), collected

@@ -100,7 +100,7 @@ class AdaFace(ScaledMargin):
     ) -> AdaFaceState:
         """Moves the averages towards this batch's; a batch without valid rows changes nothing."""
         del target_cosine, negative_log_sum_exp
-        state = needed(self, "state", state)
+        state = AdaFaceState(*map(jnp.asarray, needed(self, "state", state)))
         norm = self._bounded(needed(self, "norm", norm))
         mean, count = masked_average(norm, mask, axis_name)
         variance, _ = masked_average(jnp.square(norm - mean), mask, axis_name)
@@ -236,7 +236,7 @@ class AdaCos(Margin):
     ) -> AdaCosState:
         """The scale for this batch; unchanged if `dynamic` is False or no row is valid."""
         del norm
-        state = needed(self, "state", state)
+        state = AdaCosState(*map(jnp.asarray, needed(self, "state", state)))
         if not self.dynamic:
             return state
         log_sums = jax.lax.stop_gradient(

@@ -100,7 +100,7 @@ class CurricularFace(ScaledMargin):
     ) -> CurricularFaceState:
         """Moves t towards this batch's mean target cosine."""
         del norm, negative_log_sum_exp
-        t = needed(self, "state", state).t
+        t = jnp.asarray(needed(self, "state", state).t)
         cosine = jax.lax.stop_gradient(as_float(needed(self, "target_cosine", target_cosine)))
         mean, count = masked_average(cosine, mask, axis_name)
         moved = jnp.where(count > 0, t + self.rate * (mean - t), t)

@@ -1,0 +1,40 @@
+"""Errors that a person is to read, and the words that help to write them."""
+
+import difflib
+import signal
+from collections.abc import Collection
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """A signal ended a run early, after a checkpoint was saved.
+
+    Attributes:
+        signal_number: which signal.
+    """
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name}: saved step {step}; the same command goes on from there")
+        self.signal_number = signal_number
+
+
+def nearest(word: str, known: Collection[str], what: str) -> str:
+    """Gives `word` if it is known.
+
+    Raises:
+        UsageError: otherwise, naming what is nearest to it.
+    """
+    if word in known:
+        return word
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    raise UsageError(f"there is no {what} {word!r}; {hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__

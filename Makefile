@@ -1,20 +1,17 @@
 # `make demo` and `make test` each do all of their own set-up; Python >= 3.11 and make are all they need.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= test
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed-$(subst $(eval) ,_,$(subst $(comma),_,$(EXTRAS)))
+STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
-
-comma := ,
 
 .PHONY: env demo test test-fast lint types clean
 
 env: $(STAMP)
 
-$(STAMP): pyproject.toml jaxcv/__init__.py
+$(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
 demo: env

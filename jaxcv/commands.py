@@ -57,7 +57,8 @@ def train(words: list[str]) -> int:
     report_path = report_run(
         options.workdir, options.runtime, results=results, experiment=options.experiment
     )
-    print(f"report: {report_path}")
+    if jax.process_index() == 0:
+        print(f"report: {report_path}")
     return 0
 
 
@@ -87,9 +88,9 @@ def predict(words: list[str]) -> int:
     )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
-    if options.averaged and state.ema is None:
-        raise UsageError("--averaged was asked for, but this run keeps no averaged weights")
     variables = state.ema if options.averaged else state.variables
+    if variables is None:
+        raise UsageError("--averaged was asked for, but this run keeps no averaged weights")
     output = options.output or options.workdir / "predictions.jsonl"
     failed = 0
     width = min(max(map(len, files)), 60)
@@ -167,7 +168,7 @@ def data_show(words: list[str]) -> int:
 
     options = tyro.cli(Show, args=words, prog="jaxcv data show")
     if options.name in presets():
-        source = load_preset(options.name).data.open(options.split)
+        source = load_preset(options.name).data.open("test" if options.split == "test" else "train")
     else:
         dataset = TFDS(name=options.name, train_split=options.split, data_dir=options.data_dir)
         source = dataset.open("train")
@@ -270,7 +271,7 @@ def _workdir_options(command: str, words: list[str], **fields: Any) -> Any:
         ],
         frozen=True,
     )
-    parsed = tyro.cli(options, args=words, prog=f"jaxcv {command}", description="")
+    parsed: Any = tyro.cli(options, args=words, prog=f"jaxcv {command}", description="")
     if parsed.preset is not None:
         load_preset(parsed.preset)  # So that its classes are known when config.json names them.
     enable_compilation_cache()
@@ -292,7 +293,9 @@ def described(row: dict[str, Any]) -> str:
 
 
 def print_results(results: Results) -> None:
-    """Prints the numbers of an evaluation, a line each."""
+    """Prints the numbers of an evaluation, a line each; in the first of several processes."""
+    if jax.process_index() > 0:
+        return
     for split, summary in results.items():
         print(f"{split}:")
         for name, value in scalars(summary).items():

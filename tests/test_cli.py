@@ -48,7 +48,7 @@ def test_evaluate_prints_and_writes_the_same_numbers_as_training(workdir, capsys
     assert status == 0
     assert "accuracy" in out
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    logged = [row for row in rows if row["split"] == "test" and row["step"] == 6][0]
+    logged = next(row for row in rows if row["split"] == "test" and row["step"] == 6)
     assert json.loads(output.read_text())["test"]["accuracy"] == logged["accuracy"]
 
 
@@ -66,7 +66,12 @@ def test_predict_takes_files_folders_and_globs(workdir, capsys, tmp_path):
     )  # fmt: skip
     assert status == 0
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [row["file"].rsplit("/")[-1] for row in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    assert [row["file"].rsplit("/")[-1] for row in rows] == [
+        "0.png",
+        "1.png",
+        "2.png",
+        "broken.jpg",
+    ]
     assert "error" in rows[3]
     for row in rows[:3]:
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -91,7 +96,9 @@ def test_list_names_presets_models_and_data_sets(capsys):
 
 def test_help_imports_no_jax():
     code = "import sys; from jaxcv.cli import main; main(['--help']); print('jax' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.splitlines()[-1] == "False"
 
 
@@ -100,7 +107,9 @@ def test_importing_imports_neither_tensorflow_nor_torch():
         "import sys, jaxcv.train, jaxcv.data, jaxcv.report, jaxcv.losses, jaxcv.cli\n"
         "print([name for name in ('tensorflow', 'torch') if name in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 

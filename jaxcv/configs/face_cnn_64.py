@@ -21,7 +21,9 @@ def experiment() -> Experiment:
         model=FaceCNN(num_classes=1),
         task=BinaryClassification(),
         optimizer=Optimizer(
-            learning_rate=1e-3, algorithm=AdamW(weight_decay=1e-2), schedule=Cosine(warmup_steps=100)
+            learning_rate=1e-3,
+            algorithm=AdamW(weight_decay=1e-2),
+            schedule=Cosine(warmup_steps=100),
         ),
         batch_size=64,
         epochs=30,

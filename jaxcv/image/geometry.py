@@ -158,10 +158,10 @@ def resize(
 
 
 def nearest_index(length: int, new_length: int) -> np.ndarray:
-    """Returns which of `length` pixels each of `new_length` shows: floor((i + 1/2) length /
-    new_length).
+    """Returns which of `length` pixels each of `new_length` pixels shows.
 
-    In whole numbers: where the point falls on the border of two pixels, float32 picks either.
+    floor((i + 1/2) length / new_length) in whole numbers: where the point falls on the border of
+    two pixels, float32 picks either.
     """
     return (2 * np.arange(new_length) + 1) * length // (2 * new_length)
 
@@ -175,10 +175,9 @@ def scale_and_translate(
     method: ResizeMethod,
     antialias: bool,
 ) -> jax.Array:
-    """Returns the image scaled, then moved, seen through a window of `size`, as two matrix
-    products.
+    """Returns the image scaled, then moved, seen through a window of `size`.
 
-    Without a gather, so that it is fast on every kind of device.
+    As two matrix products, without a gather, so that it is fast on every kind of device.
 
     Args:
       image: `[H, W, C]`.

@@ -1,5 +1,4 @@
-"""Geometry by a matrix: what rotates, shears, scales and shifts images, label maps, boxes and
-points.
+"""Geometry by a matrix: rotation, shear, scale and shift of images, label maps, boxes and points.
 
 A point is (x, y): x to the right, y down, in pixels, (0, 0) being the outer corner of the first
 pixel and (1/2, 1/2) its centre, so that an image covers [0, W] x [0, H]. A matrix `[3, 3]` takes a

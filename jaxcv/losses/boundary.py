@@ -70,8 +70,8 @@ def signed_distances(labels: jax.Array, num_classes: int) -> jax.Array:
     convention of Kervadec et al. 2019). A class that is absent, or fills the image, has 0
     everywhere.
 
-    Exact, with O(H^2 W) operations an image and class; not differentiable, and best done once in
-    the input pipeline or on the device outside the gradient.
+    Exact, with O(H^2 W) operations and O(H W) memory an image and class; not differentiable, and
+    best done once in the input pipeline or on the device outside the gradient.
 
     Args:
       labels: [B, H, W] class indices; a label that is no class is outside of all.
@@ -112,7 +112,10 @@ def _distance_to(region: jax.Array) -> jax.Array:
     column, row = jnp.arange(width), jnp.arange(height)
     left = jax.lax.cummax(jnp.where(region, column, -far), axis=1)
     right = jax.lax.cummin(jnp.where(region, column, width + far), axis=1, reverse=True)
-    along = jnp.minimum(column - left, right - column).astype(jnp.float32)
-    across = jnp.square((row[:, None] - row).astype(jnp.float32))
-    squared = jnp.min(across[:, :, None] + jnp.square(along)[None], axis=1)
-    return jnp.sqrt(squared)
+    along = jnp.square(jnp.minimum(column - left, right - column).astype(jnp.float32))
+
+    def nearer(other: jax.Array, best: jax.Array) -> jax.Array:
+        across = jnp.square((row - other).astype(jnp.float32))
+        return jnp.minimum(best, across[:, None] + along[other])
+
+    return jnp.sqrt(jax.lax.fori_loop(0, height, nearer, jnp.full(region.shape, jnp.inf)))

@@ -9,6 +9,18 @@ def absolute(x: jax.Array) -> jax.Array:
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
+@jax.custom_jvp
+def expm1(x: jax.Array) -> jax.Array:
+    """exp(x) - 1 with derivative exp(x).
+
+    JAX takes expm1(x) + 1 for the derivative, which is 0 in float32 from x = -17 on.
+    """
+    return jnp.expm1(x)
+
+
+expm1.defjvps(lambda d, _, x: d * jnp.exp(x))
+
+
 def power(base: jax.Array, exponent: float | jax.Array) -> jax.Array:
     """base^exponent for base >= 0 and exponent >= 0, with gradient 0 at base 0.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.arguments import check_non_negative, check_range
-from jaxcv.losses.elementary import power
+from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.sigmoid import binary_operands
 from jaxcv.losses.surprise import loss_of_surprise
 
@@ -47,7 +47,7 @@ def softmax_focal_loss(
     """
     check_non_negative("gamma", gamma)
     return loss_of_surprise(
-        lambda surprise: power(-jnp.expm1(-surprise), gamma) * surprise,
+        lambda surprise: power(-expm1(-surprise), gamma) * surprise,
         logits,
         labels,
         class_weights=class_weights,
@@ -79,7 +79,7 @@ def poly1_cross_entropy(
     """
     check_range("epsilon", epsilon, -1.0, open_high=True)
     return loss_of_surprise(
-        lambda surprise: surprise - epsilon * jnp.expm1(-surprise),
+        lambda surprise: surprise - epsilon * expm1(-surprise),
         logits,
         labels,
         class_weights=class_weights,

@@ -55,7 +55,7 @@ def lovasz_softmax_loss(
         )
     known = {k: v for k, v in options.items() if k in ("activation", "ignore_label", "mask")}
     pixels = pixels_of(logits, labels, **known)  # type: ignore[arg-type]
-    truth = pixels.truth()
+    truth = pixels.truth().astype(pixels.scores.dtype)
     errors = jnp.abs(truth - pixels.scores)
     errors, truth, valid = _grouped(
         errors, truth, pixels.valid, options.get("per", "image"), options.get("axis_name")
@@ -63,11 +63,11 @@ def lovasz_softmax_loss(
     weights = jax.vmap(jax.vmap(_jaccard_steps, (1, 1, None), 1))(errors, truth, valid)
     losses = mean_over_classes(
         jnp.sum(errors * weights, axis=1),
-        jnp.any(~(truth <= 0), axis=1),
+        jnp.any(truth > 0, axis=1),
         absent=options.get("absent", "exclude"),
         class_weights=options.get("class_weights"),
     )
-    return per_image(losses, pixels.valid)
+    return per_image(losses, pixels, options.get("per", "image"), options.get("axis_name"))
 
 
 def lovasz_hinge_loss(
@@ -114,10 +114,10 @@ def lovasz_hinge_loss(
     valid, logits, labels = valid.reshape(flat), logits.reshape(flat), labels.reshape(flat)
     truth = (valid & (labels == 1)).astype(logits.dtype)
     errors = jax.nn.relu(1 - jnp.where(valid, logits, 0) * (2 * truth - 1))
-    own = valid
+    some = jnp.any(valid, axis=1)
     errors, truth, valid = _grouped(errors, truth, valid, per, axis_name)
     weights = jax.vmap(_jaccard_steps)(errors, truth, valid)
-    return per_image(jnp.sum(errors * weights, axis=1), own)
+    return jnp.where(some, jnp.sum(errors * weights, axis=1), 0)
 
 
 def _grouped(

@@ -17,7 +17,7 @@ from jaxcv.losses.arguments import (
     check_non_negative,
     check_range,
 )
-from jaxcv.losses.elementary import power
+from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.softmax import softmax_cross_entropy
 from jaxcv.losses.surprise import loss_of_surprise, surprise_of_classes
 
@@ -64,7 +64,7 @@ def generalized_cross_entropy(
     def of_surprise(surprise: jax.Array) -> jax.Array:
         curved = jnp.asarray(q) > 0
         safe_q = jnp.where(curved, q, 1.0)
-        return jnp.where(curved, -jnp.expm1(-safe_q * surprise) / safe_q, surprise)
+        return jnp.where(curved, -expm1(-safe_q * surprise) / safe_q, surprise)
 
     return loss_of_surprise(of_surprise, logits, labels, ignore_label=ignore_label)
 
@@ -79,7 +79,7 @@ def softmax_absolute_error(
     `generalized_cross_entropy`.
     """
     return loss_of_surprise(
-        lambda surprise: -jnp.expm1(-surprise), logits, labels, ignore_label=ignore_label
+        lambda surprise: -expm1(-surprise), logits, labels, ignore_label=ignore_label
     )
 
 
@@ -117,7 +117,7 @@ def symmetric_cross_entropy(
     check_non_negative("beta", beta)
     check_range("log_zero", log_zero, high=0.0, open_low=True, open_high=True)
     return loss_of_surprise(
-        lambda surprise: alpha * surprise + beta * log_zero * jnp.expm1(-surprise),
+        lambda surprise: alpha * surprise + beta * log_zero * expm1(-surprise),
         logits,
         labels,
         ignore_label=ignore_label,
@@ -162,7 +162,7 @@ def normalized_focal_loss(
     check_non_negative("gamma", gamma)
 
     def focal(surprise: jax.Array) -> jax.Array:
-        return power(-jnp.expm1(-surprise), gamma) * surprise
+        return power(-expm1(-surprise), gamma) * surprise
 
     own = focal(softmax_cross_entropy(logits, labels, ignore_label=ignore_label))
     z = as_float(logits)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxcv.losses.arguments import check_choice, check_non_negative, check_positive
 from jaxcv.losses.regions import (
+    Pixels,
     RegionOptions,
     mean_over_classes,
     per_image,
@@ -26,14 +27,14 @@ from jaxcv.losses.similarity import square_root
 
 
 class _Overlap(NamedTuple):
-    """Soft counts [G, C] (G images, or 1 for the batch), pixels [G, 1], validity [B, P]."""
+    """Soft counts [G, C] of G images, or of the batch (1), and how many pixels [G, 1]."""
 
     tp: jax.Array
     fp: jax.Array
     fn: jax.Array
     actual: jax.Array
-    pixels: jax.Array
-    valid: jax.Array
+    area: jax.Array
+    pixels: Pixels
 
 
 def dice_loss(
@@ -170,9 +171,9 @@ def generalized_dice_loss(
     overlap = _overlap(logits, labels, False, **options)
     power = {"square": 2, "inverse": 1, "uniform": 0}[weighting]
     # Relative to the image's size: the weights of large images would underflow.
-    share = jnp.maximum(overlap.actual, 1) / jnp.maximum(overlap.pixels, 1)
+    share = jnp.maximum(overlap.actual, 1) / jnp.maximum(overlap.area, 1)
     weights = share**-power
-    present = ~(overlap.actual <= 0) | (options.get("absent", "exclude") == "include")
+    present = (overlap.actual > 0) | (options.get("absent", "exclude") == "include")
     errors = overlap.fp + overlap.fn
     # Sums over classes would do; the means' denominators cancel.
     wrong, everything = (
@@ -184,7 +185,7 @@ def generalized_dice_loss(
         )
         for counts in (errors, errors + 2 * overlap.tp)
     )
-    return per_image(_ratio(wrong, everything), overlap.valid)
+    return _per_image(overlap, _ratio(wrong, everything), **options)
 
 
 def mcc_loss(
@@ -204,7 +205,7 @@ def mcc_loss(
     """
     check_positive("epsilon", epsilon)
     overlap = _overlap(logits, labels, False, **options)
-    count = jnp.maximum(overlap.pixels, 1)
+    count = jnp.maximum(overlap.area, 1)
     tp, fp, fn = overlap.tp / count, overlap.fp / count, overlap.fn / count
     tn = jnp.maximum(1 - tp - fp - fn, 0)
     square = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
@@ -220,14 +221,17 @@ def _overlap(
     pixels = pixels_of(logits, labels, **known)  # type: ignore[arg-type]
     p, y = pixels.scores, pixels.truth()
     valid = pixels.valid[..., None]
-    fp = p * (p - y) if squared else p * (1 - y)
-    fn = y * (y - p) if squared else (1 - p) * y
+    if y.dtype == bool:
+        tp, fn = jnp.where(y, p, 0), jnp.where(y, 1 - p, 0)
+        fp = jnp.where(y, p * (p - 1), p * p) if squared else jnp.where(y, 0, p)
+    else:
+        tp, fn = p * y, jnp.where(valid, y * (y - p) if squared else y * (1 - p), 0)
+        fp = p * (p - y) if squared else p * (1 - y)
     per, axis_name = options.get("per", "image"), options.get("axis_name")
-    tp, fp, fn, actual, count = (
-        pool(jnp.sum(jnp.where(valid, x, 0), axis=1), per, axis_name)
-        for x in (p * y, fp, fn, y, jnp.ones_like(p[..., :1]))
+    tp, fp, fn, actual, area = (
+        pool(jnp.sum(x, axis=1, dtype=p.dtype), per, axis_name) for x in (tp, fp, fn, y, valid)
     )
-    return _Overlap(tp, fp, fn, actual, count, pixels.valid)
+    return _Overlap(tp, fp, fn, actual, area, pixels)
 
 
 def _tversky(
@@ -248,15 +252,19 @@ def _tversky(
 
 def _ratio(errors: jax.Array, everything: jax.Array) -> jax.Array:
     """The quotient, 0 where there is nothing: not even a trillionth of a pixel."""
-    some = ~(everything <= 1e-12)  # True for NaN, which is to stay NaN.
+    some = everything > 1e-12
     return jnp.where(some, errors, 0) / jnp.where(some, everything, 1)
 
 
 def _mean(overlap: _Overlap, losses: jax.Array, **options: Unpack[RegionOptions]) -> jax.Array:
     mean = mean_over_classes(
         losses,
-        ~(overlap.actual <= 0),  # Present, or NaN from a label that names no class.
+        overlap.actual > 0,
         absent=options.get("absent", "exclude"),
         class_weights=options.get("class_weights"),
     )
-    return per_image(mean, overlap.valid)
+    return _per_image(overlap, mean, **options)
+
+
+def _per_image(overlap: _Overlap, losses: jax.Array, **options: Unpack[RegionOptions]) -> jax.Array:
+    return per_image(losses, overlap.pixels, options.get("per", "image"), options.get("axis_name"))

@@ -77,16 +77,14 @@ class Pixels(NamedTuple):
     valid: jax.Array
 
     def truth(self) -> jax.Array:
-        """[B, P, C] of 0 and 1, or the soft labels; NaN at a label that names no class.
+        """[B, P, C], whether the pixel is of the class, or the soft labels.
 
-        The comparison is fused into the sums that use it: no one-hot array needs to be stored.
+        The comparison is fused into the sums that use it: no one-hot floats need to be stored.
         """
         if not is_integer(self.labels):
             return self.labels
-        num_classes = self.scores.shape[-1]
-        is_class = (self.labels[..., None] == jnp.arange(num_classes)) & self.valid[..., None]
-        stray = (self.labels < 0) | (self.labels >= num_classes)
-        return jnp.where(stray[..., None], jnp.nan, is_class.astype(self.scores.dtype))
+        classes = jnp.arange(self.scores.shape[-1])
+        return (self.labels[..., None] == classes) & self.valid[..., None]
 
 
 def pixels_of(
@@ -179,6 +177,13 @@ def mean_over_classes(
     return mean / jnp.where(denominator > 0, denominator, 1)
 
 
-def per_image(losses: jax.Array, valid: jax.Array) -> jax.Array:
-    """Losses [B], or the batch's [1] for every image, 0 for images without a valid pixel."""
-    return jnp.where(jnp.any(valid, axis=1), losses, 0)
+def per_image(losses: jax.Array, pixels: Pixels, per: Per, axis_name: str | None) -> jax.Array:
+    """Losses [B], or the batch's [1] for every image, 0 for images without a valid pixel.
+
+    A label that names no class makes the loss of its image, or batch, NaN.
+    """
+    if is_integer(pixels.labels):
+        stray = (pixels.labels < 0) | (pixels.labels >= pixels.scores.shape[-1])
+        strays = pool(jnp.sum(stray.astype(losses.dtype), axis=1), per, axis_name)
+        losses = losses * jnp.where(strays > 0, jnp.nan, 1)
+    return jnp.where(jnp.any(pixels.valid, axis=1), losses, 0)

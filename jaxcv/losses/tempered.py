@@ -12,6 +12,7 @@ from jaxcv.losses.arguments import (
     is_integer,
     nan_for_unknown_labels,
 )
+from jaxcv.losses.elementary import expm1
 
 _NEWTON_STEPS = 12  # quadratic convergence: float64 is exhausted after 6 to 9, also for 1e5 classes
 
@@ -97,7 +98,7 @@ def _normalizer(logits: jax.Array, temperature: float) -> jax.Array:
         log_p = _log_exp_tempered(shifted - offset[..., None], temperature)
         log_sum = jax.nn.logsumexp(log_p, axis=-1)
         log_slope = jax.nn.logsumexp(temperature * log_p, axis=-1) - temperature * log_sum
-        return offset - jnp.expm1(-excess * log_sum) / excess / jnp.exp(log_slope)
+        return offset - expm1(-excess * log_sum) / excess / jnp.exp(log_slope)
 
     return peak + jax.lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(peak))
 
@@ -124,4 +125,4 @@ def _log_tempered(log_x: jax.Array, temperature: float) -> jax.Array:
     """log_t(x) from log(x)."""
     if temperature == 1.0:
         return log_x
-    return jnp.expm1((1.0 - temperature) * log_x) / (1.0 - temperature)
+    return expm1((1.0 - temperature) * log_x) / (1.0 - temperature)

@@ -38,6 +38,9 @@ Mining = Literal["all", "violating", "hard", "semi_hard"]
   nearer, the farthest negative (Schroff et al. 2015, arXiv:1503.03832).
 """
 
+ANCHORS_AT_ONCE = 8
+"""How many anchors' triplets, B^2 each, are formed at a time."""
+
 
 def triplet_loss(
     anchors: jax.Array,
@@ -91,8 +94,8 @@ def batch_triplet_loss(
 ) -> jax.Array:
     """Triplet loss over the triplets of a batch that `mining` selects.
 
-    Mining is done on values, not differentiated; time and, in the worst case, memory are O(B^3) for
-    "all", "violating" and "semi_hard" ([b, B, B] on a device that holds b rows), O(B^2) for "hard".
+    Mining is done on values, not differentiated. Time is O(b B^2) on a device that holds b of B
+    rows, O(b B) for "hard"; memory O(B^2): triplets exist for a few anchors at a time.
 
     Args:
       embeddings: [B, D] floating.
@@ -117,10 +120,13 @@ def batch_triplet_loss(
         return _hard(c, d, margin)
     if mining == "semi_hard":
         return _semi_hard(c, d, margin)
-    # Recomputed in the backward pass: otherwise booleans of size [b, B, B] would wait for it.
-    sums, counts = jax.checkpoint(_all_triplets, static_argnums=(3, 4))(
-        d, c.positive, c.negative, margin, mining == "violating"
-    )
+
+    # Recomputed in the backward pass: otherwise something of size [b, B, B] would wait for it.
+    @jax.checkpoint
+    def of_anchor(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return _all_triplets(*row, margin, mining == "violating")
+
+    sums, counts = jax.lax.map(of_anchor, (d, c.positive, c.negative), batch_size=ANCHORS_AT_ONCE)
     return c.average(sums, counts)
 
 
@@ -134,11 +140,15 @@ def _hard(c: Comparison, d: jax.Array, margin: float | Literal["soft"]) -> jax.A
 
 
 def _semi_hard(c: Comparison, d: jax.Array, margin: float | Literal["soft"]) -> jax.Array:
-    fixed = jax.lax.stop_gradient(d)
-    farther = c.negative[:, None, :] & (fixed[:, None, :] > fixed[:, :, None])
-    nearest = jnp.argmin(jnp.where(farther, fixed[:, None, :], jnp.inf), axis=2)
-    farthest = jnp.argmax(jnp.where(c.negative, fixed, -jnp.inf), axis=1, keepdims=True)
-    chosen = jnp.where(jnp.any(farther, axis=2), nearest, farthest)
+    def of_anchor(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        d, negative = row
+        farther = negative & (d > d[:, None])
+        nearest = jnp.argmin(jnp.where(farther, d, jnp.inf), axis=1)
+        farthest = jnp.argmax(jnp.where(negative, d, -jnp.inf))
+        return jnp.where(jnp.any(farther, axis=1), nearest, farthest)
+
+    rows = jax.lax.stop_gradient(d), c.negative
+    chosen = jax.lax.map(of_anchor, rows, batch_size=ANCHORS_AT_ONCE)
     pairs = c.positive & jnp.any(c.negative, axis=1, keepdims=True)
     terms = jnp.where(pairs, _hinge(d - jnp.take_along_axis(d, chosen, axis=1), margin), 0)
     return c.average(jnp.sum(terms, axis=1), jnp.sum(pairs, axis=1))
@@ -151,11 +161,11 @@ def _all_triplets(
     margin: float | Literal["soft"],
     violating: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """Per anchor: the sum over its triplets, and how many count."""
-    triplets = positive[:, :, None] & negative[:, None, :]
-    losses = jnp.where(triplets, _hinge(d[:, :, None] - d[:, None, :], margin), 0)
+    """Of one anchor, with distances [B]: the sum over its triplets, and how many count."""
+    triplets = positive[:, None] & negative
+    losses = jnp.where(triplets, _hinge(d[:, None] - d, margin), 0)
     counted = triplets & (losses > 0) if violating else triplets
-    return jnp.sum(losses, axis=(1, 2)), jnp.sum(counted.astype(d.dtype), axis=(1, 2))
+    return jnp.sum(losses), jnp.sum(counted.astype(d.dtype))
 
 
 def _hinge(gap: jax.Array, margin: float | Literal["soft"]) -> jax.Array:

@@ -12,11 +12,11 @@ from jaxcv.models.pooling import global_average_pool, max_pool_2x2
 class SmallCNN(nn.Module):
     """3x3 convolutions with BatchNorm and ReLU, a 2x2 pool after each of the first two.
 
-    61,690 parameters and 6.4 million multiply-adds... for 28x28x1 images and 10 classes. The full-size layer is narrow,
-    since it is the memory traffic of 28x28 maps that costs time on a CPU; most of the weights are where
-    the maps are 7x7 and an operation is cheap. Pooling comes before BatchNorm, which then has a
-    quarter to normalize. The classifier sees the mean and the maximum of each channel, so that any
-    image size from 8x8 on will do.
+    61,690 parameters and 6.4 million floating-point operations for a 28x28x1 image and 10 classes.
+    The layer at full size is narrow, since on a CPU it is the memory traffic of 28x28 maps that
+    costs time; most weights are where the maps are 7x7 and an operation is cheap. Pooling comes
+    before BatchNorm, which then has a quarter to normalize. The classifier sees the mean and the
+    maximum of each channel, so that any image size from 8x8 on will do.
 
     Attributes:
         num_classes: Number of outputs.

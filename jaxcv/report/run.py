@@ -57,8 +57,12 @@ def report_run(
     results = results or evaluate_state(make_evaluator(run), state)
     environment = workdir / "environment.json"
     rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["step"] <= int(state.step)]
+    mistakes = confident_mistakes(run, state, _MISTAKES)
+    path = workdir / "report.html"
+    if jax.process_index() > 0:  # All processes compute, the first writes.
+        return path
     return write_report(
-        workdir / "report.html",
+        path,
         title=f"{type(run.experiment.model).__name__} on {_data_name(run)}",
         subtitle=(
             f"Step {int(state.step):,} of {run.total_steps:,}, {len(run.train_source):,} training and "
@@ -67,7 +71,7 @@ def report_run(
         history=rows,
         summary=results["test"],
         class_names=run.train_source.class_names,
-        mistakes=confident_mistakes(run, state, _MISTAKES),
+        mistakes=mistakes,
         samples=augmented_samples(run, state, _SAMPLES),
         config=to_json(run.experiment),
         environment=json.loads(environment.read_text()) if environment.exists() else None,
@@ -110,7 +114,8 @@ def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarr
     keys = jax.random.split(state.key, len(images) + 1)
     augment = jax.vmap(lambda k, x: image_ops.apply_sequence(experiment.augment, k, x))
     images = augment(keys[1:], images)
-    if experiment.mix is not None:
-        labels = jax.nn.one_hot(labels, experiment.task.class_count())
+    classes = experiment.task.class_count()
+    if experiment.mix is not None and classes is not None:
+        labels = jax.nn.one_hot(labels, classes)
         images, labels = experiment.mix(keys[0], image_ops.to_float(images), labels)
     return np.asarray(images), np.asarray(labels)

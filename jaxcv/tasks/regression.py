@@ -29,7 +29,7 @@ class Regression:
 
     def class_count(self) -> None:
         """Labels are numbers, not classes."""
-        return None
+        return
 
     def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Squared or absolute error per example."""
@@ -39,9 +39,7 @@ class Regression:
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> RegressionMetrics:
         """Sums for both errors and the coefficient of determination."""
-        return RegressionMetrics.from_predictions(
-            outputs[:, 0], batch["label"], mask=batch["mask"]
-        )
+        return RegressionMetrics.from_predictions(outputs[:, 0], batch["label"], mask=batch["mask"])
 
     def summary(self, metrics: RegressionMetrics) -> dict[str, Any]:
         """Mean squared error, mean absolute error, R squared; "loss" is the one minimised."""

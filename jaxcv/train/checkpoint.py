@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from jaxcv.train.experiment import Keep
+from jaxcv.train.parallel import DeviceMap
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,9 @@ class Checkpoints:
         """
         if self.path(step).exists():
             return
+        if jax.process_count() > 1:
+            # pmap gives each process a state of its own devices; Orbax wants one over all of them.
+            state = DeviceMap().replicate(state)
         saving = self.directory / f".saving-{step}"
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -198,22 +202,26 @@ class Checkpoints:
         Raises:
             CheckpointError: where a whole checkpoint holds other shapes or dtypes than `like`.
         """
+        # One process looks, so that all restore the same step.
+        newest = self._newest_whole() if jax.process_index() == 0 else None
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if newest is None else newest)))
+        return None if step < 0 else self.restore(like, step)
+
+    def _newest_whole(self) -> int | None:
         for step in reversed(self.steps()):
             try:
                 self.verify(step)
             except CheckpointError as error:
                 self._set_aside(step, error)
             else:
-                return self.restore(like, step)
+                return step
         return None
 
     def _set_aside(self, step: int, error: CheckpointError) -> None:
         aside = self.directory / f"bad-{step}"
         while aside.exists():
             aside = aside.with_name(aside.name + "-again")
-        if jax.process_index() == 0:
-            os.replace(self.path(step), aside)
-        multihost_utils.sync_global_devices(f"set aside {step}")
+        os.replace(self.path(step), aside)
         logger.warning("%s. Set aside as %s; going on from the checkpoint before it", error, aside)
 
     def best_step(self) -> int | None:

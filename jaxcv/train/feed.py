@@ -80,7 +80,7 @@ class ResidentFeed:
         return call
 
     def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """This process's rows of the batch, and which of them are real."""
+        """The rows of the batch that are this process's, and which of them are real."""
         rows, mask = self._batches.indices(step)
         share = len(rows) // jax.process_count()
         mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)

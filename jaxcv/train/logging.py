@@ -40,27 +40,34 @@ def read_rows(path: Path) -> list[Row]:
 class MetricLog:
     """Appends rows {"step", "split", name: number, ...} to metrics.jsonl and to TensorBoard.
 
+    Of several processes the first writes; the others only remember.
+
     Args:
         workdir: where metrics.jsonl and tensorboard/ lie.
         step: rows after this step, left by a run that was killed, are removed.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
-        self.path = workdir / "metrics.jsonl"
-        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
-        replacement = self.path.with_suffix(".new")
-        replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        replacement.replace(self.path)
-        self._file = self.path.open("a")
+        path = workdir / "metrics.jsonl"
+        self.rows = [row for row in read_rows(path) if row["step"] <= step]
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         # Here, since it imports PyTorch wherever that is installed, which takes seconds.
         from tensorboardX import SummaryWriter
 
+        replacement = path.with_suffix(".new")
+        replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        replacement.replace(path)
+        self._file = path.open("a")
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
         row = {"step": step, "split": split, **values}
         self.rows.append(row)
+        if not self._writes:
+            return
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -69,8 +76,9 @@ class MetricLog:
 
     def close(self) -> None:
         """Flushes both."""
-        self._file.close()
-        self._events.close()
+        if self._writes:
+            self._file.close()
+            self._events.close()
 
 
 class ProgressLine:
@@ -86,9 +94,9 @@ class ProgressLine:
         self._total, self._step, self._images_per_step = total_steps, step, images_per_step
         self._first: int | None = None  # where the clock started
         self._started = self._seconds = 0.0
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, quiet=jax.process_index() > 0)
         self._bar: Progress | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

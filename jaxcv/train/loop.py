@@ -11,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxcv.errors import Interrupted
 from jaxcv.train.checkpoint import Checkpoints
@@ -26,9 +28,7 @@ from jaxcv.train.window import Window
 Results = dict[str, dict[str, Any]]
 
 
-def train(
-    experiment: Experiment, workdir: str | Path, runtime: Runtime | None = None
-) -> Results:
+def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None = None) -> Results:
     """Trains, evaluates, logs and saves; where the work directory holds a part of the run, goes on.
 
     Args:
@@ -85,7 +85,8 @@ def train(
 
             last = step == total_steps
             evaluating = last or step % eval_every == 0
-            saving = last or step % checkpoint_every == 0 or bool(received)
+            stop_signal = agreed_signal(received, step % experiment.log_every == 0)
+            saving = last or step % checkpoint_every == 0 or stop_signal is not None
             if evaluating or saving or step % experiment.log_every == 0:
                 row = window.row()
                 row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
@@ -102,8 +103,8 @@ def train(
                 stopping = evaluating and stops_early(experiment.early_stopping, log.rows)
                 if saving or stopping:
                     checkpoints.save(step, state, metrics_at(step, log.rows))
-            if received:
-                raise Interrupted(received[0], step)
+            if stop_signal is not None:
+                raise Interrupted(stop_signal, step)
             if stopping:
                 progress.say(f"step {step}  stopped early by {experiment.early_stopping}")
                 break
@@ -207,6 +208,20 @@ def signals_deferred() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def agreed_signal(received: list[int], at_log_row: bool) -> int | None:
+    """The signal on which all processes stop at this step, or None.
+
+    One process decides for itself at any step. Several ask one another, which takes time, so only
+    where a row is logged: one that stopped alone would leave the others waiting for ever.
+    """
+    mine = received[0] if received else 0
+    if jax.process_count() == 1:
+        return mine or None
+    if not at_log_row:
+        return None
+    return int(multihost_utils.process_allgather(np.int32(mine)).max()) or None
 
 
 @contextmanager

@@ -259,5 +259,9 @@ class Optimizer:
             raise ValueError(f"clip_norm is {self.clip_norm}, but more than 0 or None is wanted")
         mask = None if self.decay_all else decay_mask
         update = self.algorithm.transformation(self.rate(total_steps), mask)
-        clip = optax.identity() if self.clip_norm is None else optax.clip_by_global_norm(self.clip_norm)
+        clip = (
+            optax.identity()
+            if self.clip_norm is None
+            else optax.clip_by_global_norm(self.clip_norm)
+        )
         return optax.chain(clip, update)

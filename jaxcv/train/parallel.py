@@ -102,8 +102,15 @@ class DeviceMap:
         return call
 
     def replicate(self, tree: Any) -> Any:
-        """Places a whole copy of every array on every device."""
-        return jax.device_put(tree, NamedSharding(self.mesh, P()))
+        """Places a whole copy of every array, equal in all processes, on every device."""
+        sharding = NamedSharding(self.mesh, P())
+
+        def place(x: Any) -> jax.Array:
+            if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+                return jax.random.wrap_key_data(place(jax.random.key_data(x)))
+            return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+        return jax.tree.map(place, tree)
 
     def split(self, tree: Any, axis: int = 0) -> Any:
         """Places this process's rows of a global batch on its devices, divided along `axis`.

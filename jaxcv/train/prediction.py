@@ -29,7 +29,9 @@ def find_images(patterns: Sequence[str]) -> list[str]:
         path = Path(pattern)
         if path.is_dir():
             files = sorted(
-                os.fspath(p) for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
+                os.fspath(p)
+                for p in path.rglob("*")
+                if p.suffix.lower() in SUFFIXES and p.is_file()
             )
         elif path.is_file():
             files = [pattern]

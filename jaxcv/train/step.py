@@ -7,6 +7,7 @@ are explicit `psum`s, so one device and eight compute the same numbers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,36 +88,17 @@ def preprocess_batch(batch: Batch, preprocess: Sequence[Preprocessing]) -> Batch
     return {**batch, "image": jax.vmap(one)(batch["image"])}
 
 
-def make_train_step(
-    model: nn.Module,
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    *,
-    augment: Sequence[Augmentation] = (),
-    mix: Mixing | None = None,
-    preprocess: Sequence[Preprocessing] = (),
-    l1: float = 0.0,
-    l2: float = 0.0,
-    ema_decay: float | None = None,
-    accumulation: int = 1,
-) -> TrainStep:
-    """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
+def make_device_sums(
+    model: nn.Module, task: Task, accumulation: int = 1
+) -> Callable[[TrainState, Batch, jax.Array], tuple[Sums, Variables]]:
+    """Builds `device_sums(state, batch, key)`: one device's summands, and its new model state.
 
-    The objective is sum(values) / sum(weights) over the global batch, where the task's loss gives values
-    and weights per example, plus l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or gradient is
-    not finite leaves weights, optimiser, BatchNorm statistics and moving average as they were, and
-    only counts.
+    The summands are those of gradient, loss, weight and metrics; added over the devices, and the
+    gradient divided by the weight, they give the objective's gradient.
 
     Args:
         model: Linen module; see `jaxcv.models` for its call contract.
         task: gives meaning to the model's outputs.
-        optimizer: Optax transformation.
-        augment: random transforms `(key, image) -> image`, applied in order.
-        mix: Mixup or CutMix, or None.
-        preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
-        l1: coefficient of the L1 penalty on all parameters.
-        l2: coefficient of the L2 penalty on all parameters.
-        ema_decay: decay of the moving average of the weights; None keeps none.
         accumulation: micro-batches that a device's rows are cut into, one in memory at a time. Sums are
             added before dividing, so that the update equals the undivided batch's, BatchNorm aside.
     """
@@ -124,7 +106,7 @@ def make_train_step(
     def loss_sum(
         params: Any, model_state: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Variables, jax.Array, Any]]:
-        outputs, model_state = model.apply(
+        outputs, updated_state = model.apply(
             {"params": params, **model_state},
             batch["image"],
             train=True,
@@ -133,18 +115,18 @@ def make_train_step(
             rngs={"dropout": key},
         )
         values, weights = task.loss(outputs, batch)
-        return jnp.sum(values), (model_state, jnp.sum(weights), task.metrics(outputs, batch))
+        metrics = task.metrics(outputs, batch)
+        return jnp.sum(values), (dict(updated_state), jnp.sum(weights), metrics)
 
     gradient_of = jax.value_and_grad(loss_sum, has_aux=True)
 
-    def device_sums(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Sums, Variables]:
-        """This device's summands of gradient, loss, weight and metrics; and its model state."""
-        if accumulation == 1:
-            (total, (model_state, weight, metrics)), gradients = gradient_of(
-                state.params, state.model_state, batch, key
-            )
-            return (gradients, total, weight, metrics), model_state
+    def whole(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Sums, Variables]:
+        (total, (model_state, weight, metrics)), gradients = gradient_of(
+            state.params, state.model_state, batch, key
+        )
+        return (gradients, total, weight, metrics), model_state
 
+    def accumulated(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Sums, Variables]:
         def micro_step(carry: tuple[Any, Variables], item: tuple[Batch, jax.Array]) -> Any:
             gradients, model_state = carry
             micro_batch, index = item
@@ -162,6 +144,46 @@ def make_train_step(
         )
         return (gradients, *jax.tree.map(lambda x: x.sum(0), stacked)), model_state
 
+    return whole if accumulation == 1 else accumulated
+
+
+def make_train_step(
+    model: nn.Module,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    augment: Sequence[Augmentation] = (),
+    mix: Mixing | None = None,
+    preprocess: Sequence[Preprocessing] = (),
+    l1: float = 0.0,
+    l2: float = 0.0,
+    ema_decay: float | None = None,
+    accumulation: int = 1,
+) -> TrainStep:
+    """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
+
+    The objective is sum(values) / sum(weights) over the global batch, where the task's loss gives values
+    and weights per example, plus l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or
+    gradient is not finite leaves weights, optimiser, BatchNorm statistics and moving average as they
+    were, and only counts.
+
+    Args:
+        model: Linen module; see `jaxcv.models` for its call contract.
+        task: gives meaning to the model's outputs.
+        optimizer: Optax transformation.
+        augment: random transforms `(key, image) -> image`, applied in order.
+        mix: Mixup or CutMix, or None.
+        preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
+        l1: coefficient of the L1 penalty on all parameters.
+        l2: coefficient of the L2 penalty on all parameters.
+        ema_decay: decay of the moving average of the weights; None keeps none.
+        accumulation: see `make_device_sums`.
+    """
+    device_sums = make_device_sums(model, task, accumulation)
+
+    def penalty(params: Any) -> jax.Array:
+        return l1 * losses.l1_penalty(params) + l2 * losses.l2_penalty(params)
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(state.key, state.step)
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
@@ -172,45 +194,47 @@ def make_train_step(
         batch = preprocess_batch(batch, preprocess)
 
         sums, model_state = device_sums(state, batch, dropout_key)
-        gradients, total, weight, metrics = jax.lax.psum(sums, AXIS)
-        loss = total / jnp.maximum(weight, 1e-12)
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(weight, 1e-12), gradients)
+        gradients, loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
-        penalty, penalty_gradients = jax.value_and_grad(
-            lambda p: l1 * losses.l1_penalty(p) + l2 * losses.l2_penalty(p)
-        )(state.params)
-        gradients = jax.tree.map(jnp.add, gradients, penalty_gradients)
+        penalty_value, penalty_gradients = jax.value_and_grad(penalty)(state.params)
+        denominator = jnp.maximum(weight_sum, 1e-12)
+        gradients = jax.tree.map(lambda g, p: g / denominator + p, gradients, penalty_gradients)
         gradient_norm = optax.global_norm(gradients)
 
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_average(state.ema, {"params": params, **model_state}, ema_decay)
 
-        finite = jnp.isfinite(loss + penalty) & jnp.isfinite(gradient_norm)
-        params, model_state, opt_state, ema = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (params, model_state, opt_state, ema),
-            (state.params, state.model_state, state.opt_state, state.ema),
-        )
-        skipped = 1 - finite.astype(jnp.int32)
-        state = state.replace(
-            step=state.step + 1,
-            params=params,
-            model_state=model_state,
-            opt_state=opt_state,
-            ema=ema,
-            skipped=state.skipped + skipped,
-            skipped_in_a_row=(state.skipped_in_a_row + 1) * skipped,
+        finite = jnp.isfinite(loss_sum + penalty_value) & jnp.isfinite(gradient_norm)
+        state = advance_state(
+            state, finite, params=params, model_state=model_state, opt_state=opt_state, ema=ema
         )
         return state, StepMetrics(
-            loss_sum=total,
-            weight_sum=weight,
+            loss_sum=loss_sum,
+            weight_sum=weight_sum,
             gradient_norm=gradient_norm,
             skipped_in_a_row=state.skipped_in_a_row,
             task=metrics,
         )
 
     return train_step
+
+
+def advance_state(state: TrainState, finite: jax.Array, **updated: Any) -> TrainState:
+    """Gives the next state: with the updated fields if the step was finite, else only counted."""
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old),
+        updated,
+        {name: getattr(state, name) for name in updated},
+    )
+    skipped = 1 - finite.astype(jnp.int32)
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        skipped=state.skipped + skipped,
+        skipped_in_a_row=(state.skipped_in_a_row + 1) * skipped,
+        **kept,
+    )
 
 
 def update_average(
@@ -229,7 +253,7 @@ def make_eval_step(
 
     def eval_step(variables: Variables, batch: Batch) -> Any:
         batch = preprocess_batch(batch, preprocess)
-        outputs = model.apply(variables, batch["image"], train=False)
+        outputs: Any = model.apply(variables, batch["image"], train=False)
         return jax.lax.psum(task.metrics(outputs, batch), AXIS)
 
     return eval_step
@@ -242,7 +266,7 @@ def make_predict_step(
 
     def predict_step(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         batch = preprocess_batch(batch, preprocess)
-        predictions = task.predict(model.apply(variables, batch["image"], train=False))
-        return jax.lax.all_gather(predictions, AXIS, tiled=True)
+        outputs: Any = model.apply(variables, batch["image"], train=False)
+        return jax.lax.all_gather(task.predict(outputs), AXIS, tiled=True)
 
     return predict_step

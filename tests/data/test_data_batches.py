@@ -294,7 +294,9 @@ def test_regression_labels_must_be_finite():
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_rows_are_padded_to_a_multiple_and_shared_by_hosts(shuffle):
-    source = Synthetic(num_examples=10, num_test_examples=2, image_size=4, num_classes=2).open("train")
+    source = Synthetic(num_examples=10, num_test_examples=2, image_size=4, num_classes=2).open(
+        "train"
+    )
     plain = Batches(source, 6, shuffle=shuffle)
     batches = Batches(source, 6, shuffle=shuffle, multiple_of=4)
     for step in (0, 1):

@@ -24,10 +24,15 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 def evaluate(predictions, targets):
     """Values and gradients to the predictions, of every loss."""
+
+    def with_sum(loss, p):
+        values = loss(p, targets)
+        return jnp.sum(values), values
+
     results = {}
     for name, loss in LOSSES.items():
-        total = lambda p, f=loss: (jnp.sum(f(p, targets)), f(p, targets))  # noqa: E731
-        gradient, values = jax.grad(total, has_aux=True)(predictions)
+        run = jax.grad(functools.partial(with_sum, loss), has_aux=True)
+        gradient, values = run(predictions)
         results[name] = values, gradient
     return results
 

@@ -24,7 +24,8 @@ BALANCE = np.linspace(0, 1, C)
 DIRECTION = np.cos(np.arange(B * C)).reshape(B, C).astype(np.float32)
 
 L = losses
-# name: (loss of logits and labels, the labels). Every one maps [b, C] and b labels to [b] or [b, C].
+QUICK = {"xla_backend_optimization_level": 0}
+# name: (loss of logits and labels, the labels). All map [b, C] and b labels to [b] or [b, C].
 TABLE = {
     "softmax_cross_entropy": (L.softmax_cross_entropy, LABELS),
     "softmax_cross_entropy/dense": (L.softmax_cross_entropy, DENSE),
@@ -107,9 +108,25 @@ TABLE = {
     "log_cosh": (L.log_cosh, DENSE),
     "euclidean_distance": (L.euclidean_distance, DENSE),
 }
+ROOMS = {
+    f"jaxcv.losses.{room}"
+    for room in (
+        "consistency",
+        "early_learning",
+        "equalized_focal",
+        "focal",
+        "hinge",
+        "imbalance",
+        "information",
+        "noise",
+        "regression",
+        "sigmoid",
+        "softmax",
+        "tempered",
+    )
+}
 # Gradients of these are, by design, not those of the whole formula: see their own tests.
 PARTLY_STOPPED = {"seesaw_loss"}
-# Kinks and corners where two one-sided differences disagree at the extremes are no concern here.
 IGNORING = [
     "softmax_cross_entropy",
     "softmax_focal_loss",
@@ -149,8 +166,11 @@ def total(loss, logits, labels):
     return jnp.sum(loss(logits, labels))
 
 
-def of_all(function):
-    """One compiled function for the whole table: {name: function(loss, labels, logits)}."""
+def of_all(function, *, optimized=True):
+    """One compiled function for the whole table: {name: function(loss, labels, logits)}.
+
+    Where only agreement is asked, compiling without LLVM's optimisations takes half the time.
+    """
 
     def everything(logits):
         return {
@@ -158,17 +178,21 @@ def of_all(function):
             for name, (loss, labels) in TABLE.items()
         }
 
-    return jax.jit(everything)
+    return jax.jit(everything, compiler_options=None if optimized else QUICK)
+
+
+@functools.cache
+def value_and_gradient_of_all(dtype):
+    def both(loss, labels, logits):
+        return loss(logits, labels), jax.grad(functools.partial(total, loss))(logits, labels)
+
+    return of_all(both, optimized=dtype == "float32")
 
 
 @functools.cache
 def values_and_gradients(dtype, where):
     logits = jnp.asarray(LOGITS if where == "ordinary" else EXTREMES, dtype)
-
-    def both(loss, labels, logits):
-        return loss(logits, labels), jax.grad(functools.partial(total, loss))(logits, labels)
-
-    return jax.device_get(of_all(both)(logits))
+    return jax.device_get(value_and_gradient_of_all(dtype)(logits))
 
 
 @functools.cache
@@ -186,7 +210,9 @@ def float64_derivatives():
         return reverse, (both[: B * C] - both[B * C :]).reshape(B, C) / (2 * step), forward
 
     with jax.enable_x64(True):
-        return jax.device_get(of_all(derivatives)(jnp.asarray(LOGITS, jnp.float64)))
+        return jax.device_get(
+            of_all(derivatives, optimized=False)(jnp.asarray(LOGITS, jnp.float64))
+        )
 
 
 @functools.cache
@@ -199,7 +225,7 @@ def mapped_values_and_hessians():
 
         return jax.vmap(one)(logits, labels), jax.vmap(jax.hessian(one))(logits, labels)
 
-    return jax.device_get(of_all(alone)(jnp.asarray(LOGITS)))
+    return jax.device_get(of_all(alone, optimized=False)(jnp.asarray(LOGITS)))
 
 
 @functools.cache
@@ -254,6 +280,7 @@ def test_float32_gradients_are_those_of_float64(name):
     np.testing.assert_allclose(gradient, reverse, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_examples_alone_through_vmap_and_symmetric_hessians(name):
     value, hessian = mapped_values_and_hessians()[name]
@@ -265,6 +292,7 @@ def test_examples_alone_through_vmap_and_symmetric_hessians(name):
         np.testing.assert_allclose(hessian, hessian.swapaxes(1, 2), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_eight_devices_give_what_one_gives(name):
     value, gradient = over_devices()[name]
@@ -291,7 +319,7 @@ def with_ignored_rows():
             results[name] = f(logits, hidden), gradient
         return results
 
-    return jax.device_get(jax.jit(everything)(logits))
+    return jax.device_get(jax.jit(everything, compiler_options=QUICK)(logits))
 
 
 @pytest.mark.parametrize("name", IGNORING)
@@ -316,20 +344,15 @@ def test_all_masked_is_zero_with_zero_gradient():
             for name, (loss, labels) in TABLE.items()
         }
 
-    for name, (value, gradient) in jax.jit(everything)(EXTREMES).items():
+    quick = jax.jit(everything, compiler_options=QUICK)
+    for name, (value, gradient) in quick(EXTREMES).items():
         assert value == 0, name
         np.testing.assert_array_equal(gradient, 0, err_msg=name)
 
 
 def test_the_table_is_complete():
     """Whoever adds a loss to the package adds it here, or says below what else it is."""
-    rooms = ("consistency early_learning equalized_focal focal hinge imbalance information noise "
-             "regression sigmoid softmax tempered").split()  # fmt: skip
-    ours = {
-        name
-        for name in losses.__all__
-        if getattr(losses, name).__module__ in {f"jaxcv.losses.{room}" for room in rooms}
-    }
+    ours = {name for name in losses.__all__ if getattr(losses, name).__module__ in ROOMS}
     not_of_logits_and_labels = {
         "GradientBalance",
         "class_balanced_weights",

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def draw_variables(model, *inputs, seed=0, **options):
-    """Variables of the shapes that `model.init` gives; each leaf positive-mean noise, none constant."""
+    """Variables of the shapes that `model.init` gives; scales and variances positive, none 1."""
     shapes = jax.eval_shape(lambda key: model.init(key, *inputs, **options), jax.random.key(0))
     rng = np.random.default_rng(seed)
 

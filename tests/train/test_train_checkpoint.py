@@ -64,7 +64,9 @@ def test_restores_onto_any_number_of_devices(checkpoints):
 DAMAGE = {
     "flipped bit in an array": lambda c: flip_a_bit(array_files(c, 30)[0]),
     "flipped bit in Orbax's metadata": lambda c: flip_a_bit(c.path(30) / "state" / "_METADATA"),
-    "truncated": lambda c: array_files(c, 30)[0].write_bytes(array_files(c, 30)[0].read_bytes()[:-5]),
+    "truncated": lambda c: array_files(c, 30)[0].write_bytes(
+        array_files(c, 30)[0].read_bytes()[:-5]
+    ),
     "emptied": lambda c: array_files(c, 30)[1].write_bytes(b""),
     "missing": lambda c: array_files(c, 30)[0].unlink(),
     "flipped bit in the manifest": lambda c: flip_a_bit(c.path(30) / "manifest.json"),
@@ -108,7 +110,10 @@ def test_all_damaged_gives_none_and_deletes_nothing(checkpoints):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kernel": jnp.zeros((32, 9))}, r"\['kernel'\] is float32\[32, 8\] there, but float32\[32, 9\]"),
+        (
+            {"kernel": jnp.zeros((32, 9))},
+            r"\['kernel'\] is float32\[32, 8\] there, but float32\[32, 9\]",
+        ),
         ({"kernel": jnp.zeros((32, 8), jnp.bfloat16)}, "bfloat16"),
         ({"more": jnp.zeros(1)}, r"\['more'\] is absent"),
     ],

@@ -30,9 +30,7 @@ from jaxcv.train.logging import read_rows
 from jaxcv.train.loop import metrics_at, next_multiple, stops_early
 
 EXPERIMENT = Experiment(
-    data=Synthetic(
-        num_examples=60, num_test_examples=25, image_size=8, channels=1, num_classes=3
-    ),
+    data=Synthetic(num_examples=60, num_test_examples=25, image_size=8, channels=1, num_classes=3),
     model=MLP(num_classes=3, hidden=(8,)),
     task=Classification(num_classes=3, top_k=2),
     optimizer=Optimizer(learning_rate=0.01, algorithm=Adam()),
@@ -138,7 +136,12 @@ def test_evaluation_does_not_depend_on_batch_size_or_devices(finished, tmp_path)
     _, state = open_workdir(finished[0], ONE_DEVICE)
     state = jax.device_get(state)
     wanted = finished[1]["test"]
-    for batch_size, devices, resident in [(1, 1, True), (7, 4, False), (25, 8, True), (999, 2, True)]:
+    for batch_size, devices, resident in [
+        (1, 1, True),
+        (7, 4, False),
+        (25, 8, True),
+        (999, 2, True),
+    ]:
         experiment = dataclasses.replace(EXPERIMENT, eval_batch_size=batch_size)
         run = open_run(experiment, Runtime(devices=devices, resident=resident))
         found = evaluate_state(make_evaluator(run), run.device_map.replicate(state))["test"]

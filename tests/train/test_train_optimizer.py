@@ -83,7 +83,12 @@ def test_two_updates_of_one_weight_by_hand(algorithm, wanted):
 def test_weight_decay_spares_biases_and_scales_unless_told():
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     gradient = jax.tree.map(jnp.zeros_like, params)
-    for algorithm in (SGD(weight_decay=0.1), AdamW(weight_decay=0.1), Lion(), LAMB(weight_decay=0.1)):
+    for algorithm in (
+        SGD(weight_decay=0.1),
+        AdamW(weight_decay=0.1),
+        Lion(),
+        LAMB(weight_decay=0.1),
+    ):
         spared = two_updates(Optimizer(learning_rate=0.1, algorithm=algorithm), params, gradient)
         assert float(spared["bias"].min()) == 1.0
         assert float(spared["kernel"].max()) < 1.0

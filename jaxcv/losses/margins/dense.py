@@ -83,6 +83,7 @@ def margin_logits(
       ValueError: for shapes and dtypes that do not fit, a missing state or norm.
 
     Example:
+      >>> from jaxcv.losses.margins import CosFace
       >>> margin_logits(CosFace(scale=10.0, margin=0.5), jnp.array([[0.5, 0.2]]), jnp.array([0]))
       Array([[0., 2.]], dtype=float32)
     """

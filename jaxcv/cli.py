@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         # `list` is a name of Python itself.
         return getattr(commands, "list_" if command == "list" else command)(words[1:])
+    except KeyboardInterrupt:  # before training has started, or a second time
+        return 130
     except Interrupted as error:
         print(f"jaxcv: {error}", file=sys.stderr)
         return 128 + error.signal_number

@@ -1,5 +1,6 @@
 """Reading records as batches need them: one shape, labels in range, bad records named."""
 
+import logging
 import threading
 from typing import Literal
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.source import Record, Source
+
+logger = logging.getLogger(__name__)
 
 OnBadRecord = Literal["raise", "skip"]
 # Shape and dtype of every key of a record.
@@ -127,7 +130,9 @@ class RecordReader:
 
     def _count_bad(self, name: str, reason: str) -> None:
         with self._lock:
-            self.bad_records.setdefault(name, reason)
+            if name not in self.bad_records:
+                logger.warning("skipped %s: %s", name, reason)
+            self.bad_records[name] = reason
             count = len(self.bad_records)
         if count > self.max_bad_records:
             raise TooManyBadRecordsError(

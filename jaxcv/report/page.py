@@ -43,7 +43,7 @@ def write_report(
         samples: Augmented training images [N, H, W, C] and their N labels: classes,
             distributions [N, C] or numbers.
         config: The experiment as nested JSON values; the key `class` of a dict is its headline.
-        environment: Versions and hardware, see `collect_environment`.
+        environment: Versions and hardware, see `jaxcv.train.collect_environment`.
 
     Returns:
         The path written.

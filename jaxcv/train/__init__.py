@@ -2,6 +2,7 @@
 
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
+from jaxcv.train.environment import collect_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, predict_test, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Keep, Runtime
 from jaxcv.train.loop import train
@@ -54,6 +55,7 @@ __all__ = [
     "SetupError",
     "Step",
     "TrainState",
+    "collect_environment",
     "create_state",
     "evaluate_state",
     "find_images",

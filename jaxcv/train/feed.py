@@ -16,7 +16,13 @@ PerDevice = Callable[[Any, Batch], Any]
 
 
 class Feed(Protocol):
-    """Runs per-device functions on the batches of a data set, by step."""
+    """Runs per-device functions on the batches of a data set, by step.
+
+    Attributes:
+        batches: which records make up which step.
+    """
+
+    batches: Batches
 
     def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`, which runs `function(carry, batch)` on every device's rows.
@@ -45,7 +51,7 @@ class ResidentFeed:
     """
 
     def __init__(self, batches: Batches, arrays: Batch, device_map: DeviceMap) -> None:
-        self._batches, self._map = batches, device_map
+        self.batches, self._map = batches, device_map
         self._arrays = device_map.replicate(arrays)
 
     def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
@@ -81,7 +87,7 @@ class ResidentFeed:
 
     def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the batch that are this process's, and which of them are real."""
-        rows, mask = self._batches.indices(step)
+        rows, mask = self.batches.indices(step)
         share = len(rows) // jax.process_count()
         mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
         return rows[mine], mask[mine]
@@ -96,7 +102,7 @@ class StreamFeed:
     """
 
     def __init__(self, batches: Batches, device_map: DeviceMap) -> None:
-        self._batches, self._map = batches, device_map
+        self.batches, self._map = batches, device_map
         self._stream: Iterator[Batch] = iter(())
         self._next = -1
 
@@ -118,7 +124,7 @@ class StreamFeed:
 
     def _batch(self, step: int) -> Batch:
         if step != self._next:  # The position is the step's: a resumed run starts here too.
-            self._stream = self._batches.stream(
+            self._stream = self.batches.stream(
                 step, process_index=jax.process_index(), process_count=jax.process_count()
             )
         self._next = step + 1

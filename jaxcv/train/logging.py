@@ -142,7 +142,8 @@ class ProgressLine:
             self._bar.update(self._task, status=status)
             return
         left = (self._total - self._step) * self._images_per_step / speed
-        self.say(f"step {self._step}/{self._total}  {status}  {left:.0f} s left")
+        eta = f"{left:.0f} s left" if math.isfinite(left) else ""
+        self.say(f"step {self._step}/{self._total}  {status}  {eta}")
 
     def say(self, text: str) -> None:
         """Prints a line without disturbing the bar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from jax.experimental import multihost_utils
 from jaxcv.errors import Interrupted
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.config_file import write_config
+from jaxcv.train.environment import collect_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
+from jaxcv.train.feed import Feed
 from jaxcv.train.logging import MetricLog, ProgressLine, Row
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.state import TrainState
@@ -51,6 +54,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     """
     # Everything is opened and checked before the first byte is written.
     run = open_run(experiment, runtime)
+    feed, evaluate = run.train_feed(), make_evaluator(run)
     workdir = Path(workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
     if jax.process_index() == 0:
@@ -61,16 +65,19 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     state = run.create_state()
     state = checkpoints.restore_newest(state) or state
     step, total_steps = int(state.step), run.total_steps
-    evaluate = make_evaluator(run)
     log = MetricLog(workdir, step)
     if step >= total_steps or stops_early(experiment.early_stopping, log.rows):
         log.close()
         return evaluate_state(evaluate, state)
 
+    if jax.process_index() == 0:
+        environment = json.dumps(collect_environment(), indent=2)
+        (workdir / "environment.json").write_text(environment + "\n")
+
     # From here on the devices are busy, and the host only reports.
     eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)
     checkpoint_every = experiment.checkpoint_every or eval_every
-    advance = make_advance(run)
+    advance = make_advance(run, feed)
     window = Window(experiment.task, experiment.max_skipped)
     rate = experiment.optimizer.rate(total_steps)
     progress = ProgressLine(total_steps, step, experiment.batch_size)
@@ -91,6 +98,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
                 row = window.row()
                 row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
                 row["images_per_second"] = progress.images_per_second
+                row["bad_records"] = len(feed.batches.bad_records)
                 log.write(step, "train", row)
                 progress.show(row)
 
@@ -111,10 +119,9 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     return results
 
 
-def make_advance(run: Run) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
+def make_advance(run: Run, feed: Feed) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
     """Builds `advance(state, step, at_most) -> (state, metrics, steps made)`: one dispatch."""
     experiment = run.experiment
-    feed = run.train_feed()
     train_step = make_train_step(
         experiment.model,
         experiment.task,
@@ -181,7 +188,7 @@ def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
 
 def shown(values: dict[str, float]) -> str:
     """A line of the numbers that matter most."""
-    first = ("loss", "accuracy", "top_k_accuracy", "macro_f1", "f1", "mean_absolute_error", "ece")
+    first = ("loss", "accuracy", "macro_f1", "f1", "mean_absolute_error", "r_squared")
     return "  ".join(f"{name} {values[name]:.4f}" for name in first if name in values)
 
 

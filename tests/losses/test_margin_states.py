@@ -52,6 +52,7 @@ def test_tiles_of_negatives_equal_the_whole():
         whole = negatives(cosines, target, state)
         tiles = [negatives(cosines[:, i : i + 2], target, state) for i in (0, 2, 4)]
         np.testing.assert_array_equal(np.concatenate(tiles, axis=1), whole)
+        assert negatives(cosines.astype(jnp.bfloat16), target, state).dtype == jnp.float32
         assert margin.reshapes_negatives == (name not in ("adacos", "arcface_linear"))
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from jaxcv.metrics import binary, classification, regression
-from jaxcv.report import Mistake, collect_environment, write_report
+from jaxcv.report import Mistake, write_report
+from jaxcv.train import collect_environment
 
 VOID = {"meta", "img", "br"}
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcv.data import Arrays, Synthetic
+from jaxcv.data import Arrays, DecodeError, Folder, Synthetic
 from jaxcv.image import RandomTranslation
 from jaxcv.models import MLP, LeNet
 from jaxcv.tasks import Classification, Regression
@@ -206,6 +206,34 @@ def test_arrays_in_memory_are_told_apart_by_their_digest(tmp_path):
         open_workdir(tmp_path, ONE_DEVICE)
     _, state = open_workdir(tmp_path, ONE_DEVICE, experiment=array_experiment())
     assert int(state.step) == 4
+
+
+def test_unreadable_records_are_skipped_and_counted_in_the_log(tmp_path):
+    from PIL import Image
+
+    for index in range(12):
+        folder = tmp_path / "pictures" / f"class{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * index, 0, 0)).save(folder / f"{index:02}.png")
+    for bad in ("class0/bad1.png", "class1/bad2.png"):
+        (tmp_path / "pictures" / bad).write_bytes(b"no image")
+    experiment = dataclasses.replace(
+        EXPERIMENT,
+        data=Folder(root=str(tmp_path / "pictures"), size=8, channels=1),
+        model=MLP(num_classes=2, hidden=(4,)),
+        task=Classification(num_classes=2),
+    )
+    with pytest.raises(DecodeError, match="bad"):
+        train(experiment, tmp_path / "raises", ONE_DEVICE)
+    skipping = dataclasses.replace(experiment, on_bad_record="skip")
+    results = train(skipping, tmp_path / "skips", ONE_DEVICE)
+    rows = read_rows(tmp_path / "skips" / "metrics.jsonl")
+    skipped = [row["bad_records"] for row in rows if row["split"] == "train"][-1]
+    held_out = len(Folder(root=str(tmp_path / "pictures")).open("test"))
+    assert skipped + held_out - results["test"]["count"] == 2
+    capped = dataclasses.replace(skipping, max_bad_records=0)
+    with pytest.raises(ValueError, match="max_bad_records=0"):
+        train(capped, tmp_path / "capped", ONE_DEVICE)
 
 
 def test_early_stopping_ends_the_run_and_stays_ended(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_choice, check_positive
+from jaxcv.losses.arguments import as_float, check_choice, check_positive
 from jaxcv.losses.similarity import square_root
 
 BeyondPi = Literal["continue", "linear", "easy", "clamp"]
@@ -127,7 +127,7 @@ class ScaledMargin(Margin):
     ) -> jax.Array:
         """Scale * cosine."""
         del target_cosine, state
-        return self.scale * cosines
+        return self.scale * as_float(cosines)
 
 
 def sine(cosine: jax.Array) -> jax.Array:

@@ -86,6 +86,10 @@ ON_COLAB = importlib.util.find_spec("google") and importlib.util.find_spec("goog
 if ON_COLAB:
     install_jaxcv()
 
+# Compiled programs are kept on disk: what was compiled once starts at once.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.abspath("runs/compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
 import jax
 
 platform, device_count = jax.default_backend(), jax.device_count()
@@ -132,12 +136,8 @@ from jaxcv.train import (
     train,
 )
 
-FAST = bool(os.environ.get("JAXCV_FAST"))  # a few steps only, for the test of this notebook
 RUNS = Path("runs")
-
-# Compiled programs are kept on disk: what was compiled once starts at once.
-jax.config.update("jax_compilation_cache_dir", str(RUNS.absolute() / "compiled"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+FAST = bool(os.environ.get("JAXCV_FAST"))  # a small model and few steps: the test of this notebook
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#BBBBBB"
 plt.rcParams.update(
@@ -179,6 +179,8 @@ experiment = replace(
     log_every=20,
     eval_every=40,
 )
+if FAST:
+    experiment = replace(experiment, model=MLP(num_classes=10, hidden=(64,)))
 
 try:
     replace(experiment, optimizer=replace(experiment.optimizer, learning_rat=0.1))

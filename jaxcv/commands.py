@@ -223,6 +223,9 @@ def load_preset(name: str) -> Experiment:
     if not path.is_file():
         raise UsageError(f"there is no file {name}")
     # As a module of that name, so that config.json can name the classes that it defines.
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) != str(path.absolute()):
+        raise UsageError(f"{name} has the name of another Python module; call it something else")
     sys.path.insert(0, str(path.parent.absolute()))
     module = importlib.import_module(path.stem)
     if not callable(getattr(module, "experiment", None)):

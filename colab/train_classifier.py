@@ -66,7 +66,7 @@ def install_jaxcv():
         else:
             lacking.append(str(requirement))
     # jax belongs to the libtpu or CUDA libraries beside it, so pip must not exchange any of them.
-    names = {package.name.lower() for package in metadata.distributions()}
+    names = {(package.name or "").lower() for package in metadata.distributions()}
     fixed = [n for n in names if n in ("jax", "jaxlib", "libtpu", "numpy") or "jax-cuda" in n]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(f"{name}=={installed(name)}" for name in fixed))
@@ -82,7 +82,7 @@ def attached_accelerator():
     return "gpu" if glob("/dev/nvidia[0-9]*") else "cpu"
 
 
-ON_COLAB = importlib.util.find_spec("google") and importlib.util.find_spec("google.colab")
+ON_COLAB = bool(importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"))
 if ON_COLAB:
     install_jaxcv()
 
@@ -95,8 +95,12 @@ import jax
 platform, device_count = jax.default_backend(), jax.device_count()
 print(f"{device_count} x {jax.devices()[0].device_kind} ({platform}), jax {jax.__version__}")
 if ON_COLAB and platform != attached_accelerator():
-    print(f"WARNING: this runtime has a {attached_accelerator().upper()}, but JAX runs on {platform}:")
-    print("everything below works, slowly. Try Runtime > Disconnect and delete runtime, then again,")
+    print(
+        f"WARNING: this runtime has a {attached_accelerator().upper()}, but JAX runs on {platform}:"
+    )
+    print(
+        "everything below works, slowly. Try Runtime > Disconnect and delete runtime, then again,"
+    )
     print("and install no other package over the runtime's own jax, jaxlib and libtpu.")
 
 # %%
@@ -203,6 +207,7 @@ display(contact_sheet(source, rows=3, columns=10))
 # `jax.vmap` over keys gives as many variants as you like. In training this happens inside the step,
 # on the device.
 
+
 # %%
 def augmented(key, image):
     """Applies the experiment's transforms in order, to one image."""
@@ -234,9 +239,9 @@ figure.tight_layout(pad=0.3)
 run = open_run(experiment)  # opens the data, and checks that data, model, task and machine fit
 devices = DeviceMap()
 batches = Batches(
-    source, experiment.batch_size, shuffle=True, seed=0, multiple_of=devices.count, num_classes=10
+    source, experiment.batch_size, shuffle=True, seed=experiment.seed, multiple_of=devices.count
 )
-state = create_state(experiment.model, run.optimizer, run.image_shape, seed=0)
+state = create_state(experiment.model, run.optimizer, run.image_shape, seed=experiment.seed)
 train_step = make_train_step(
     experiment.model, experiment.task, run.optimizer, preprocess=experiment.preprocess
 )
@@ -272,7 +277,9 @@ def mean_loss(params):
     return jnp.sum(losses * mask) / jnp.sum(mask), logits
 
 
-(loss_by_hand, logits), gradient = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))(state.params)
+(loss_by_hand, logits), gradient = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))(
+    state.params
+)
 
 # TPUs multiply in bfloat16 by default, hence two digits there.
 np.testing.assert_allclose(loss, loss_by_hand, rtol=1e-2)
@@ -337,25 +344,20 @@ def curve(rows, split, name):
     return [row["step"] for row in chosen], [row[name] for row in chosen]
 
 
-def plot_curves(rows):
-    """Loss, accuracy and learning rate over the steps of a run."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
-    splits = {"train": GREY, "test": BLUE, "test_ema": ORANGE}
-    for ax, name in zip(axes, ["loss", "accuracy"]):
-        for split, color in splits.items():
-            marker = None if split == "train" else "."
-            ax.plot(*curve(rows, split, name), color=color, marker=marker, label=split)
-        ax.set(title=name, xlabel="step")
-    axes[0].set_ylim(bottom=0)
-    axes[0].legend()
-    axes[1].yaxis.set_major_formatter("{x:.0%}")
-    axes[2].plot(*curve(rows, "train", "learning_rate"), color=GREEN)
-    axes[2].set(title="learning rate", xlabel="step", ylim=(0, None))
-    plt.show()
-
-
 log_rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-plot_curves(log_rows)
+
+figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
+for ax, name in zip(axes, ["loss", "accuracy"]):
+    for split, color in {"train": GREY, "test": BLUE, "test_ema": ORANGE}.items():
+        marker = None if split == "train" else "."
+        ax.plot(*curve(log_rows, split, name), color=color, marker=marker, label=split)
+    ax.set(title=name, xlabel="step")
+axes[0].set_ylim(bottom=0)
+axes[0].legend()
+axes[1].yaxis.set_major_formatter("{x:.0%}")
+axes[2].plot(*curve(log_rows, "train", "learning_rate"), color=GREEN)
+axes[2].set(title="learning rate", xlabel="step", ylim=(0, None))
+plt.show()
 
 # %% [markdown]
 # The training loss is higher than the test loss because it is another number: training has label
@@ -452,7 +454,9 @@ parity = Arrays(
     labels=np.array([digit["label"] % 2 for digit in digits]),
     class_names=("even", "odd"),
 )
-parity_experiment = replace(experiment, data=parity, epochs=2 if FAST else 10)
+parity_experiment = replace(
+    experiment, data=parity, epochs=2 if FAST else 20, log_every=100, eval_every=200
+)
 
 try:
     open_run(parity_experiment)

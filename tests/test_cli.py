@@ -12,6 +12,7 @@ from PIL import Image
 
 from jaxcv.cli import main
 from jaxcv.commands import presets
+from jaxcv.data import prepared
 from jaxcv.train import Checkpoints
 
 SHORT = ["--epochs", "None", "--steps", "6", "--eval-every", "3", "--devices", "1"]
@@ -196,60 +197,83 @@ def test_own_preset_with_own_model(capsys, tmp_path):
     assert run(capsys, "evaluate", workdir, "--preset", preset)[0] == 0
 
 
-def start(workdir, *words):
-    command = [sys.executable, "-m", "jaxcv", "train", "digits_lenet", "--workdir", str(workdir)]
-    return subprocess.Popen(
-        [*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+def start(workdir, *words, preset="digits_lenet"):
+    """Starts a training process; what it says goes to workdir.log."""
+    command = [sys.executable, "-m", "jaxcv", "train", preset, "--workdir", str(workdir)]
+    with workdir.with_suffix(".log").open("a") as log:
+        return subprocess.Popen([*command, "--devices", "1", *words], stdout=log, stderr=log)
 
 
-def wait_for_checkpoint(process, workdir, seconds=120):
+def wait_until(condition, process, workdir, seconds=120):
     deadline = time.monotonic() + seconds
-    while not Checkpoints(workdir / "checkpoints").steps():
-        assert process.poll() is None, process.stderr.read()
+    while not condition():
+        assert process.poll() is None, workdir.with_suffix(".log").read_text()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_saves_at_the_next_step_and_tells_by_its_status(tmp_path, number, status):
-    options = ["--devices", "1", "--eval-every", "100000", "--checkpoint-every", "20"]
-    process = start(tmp_path, *options)
-    wait_for_checkpoint(process, tmp_path)
+    workdir = tmp_path / "run"
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    process = start(workdir, "--eval-every", "100000", "--checkpoint-every", "20")
+    wait_until(checkpoints.steps, process, workdir)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == status
-    newest = Checkpoints(tmp_path / "checkpoints").steps()[-1]
-    assert f"saved step {newest}" in err
-    Checkpoints(tmp_path / "checkpoints").verify(newest)
+    assert process.wait(timeout=120) == status
+    newest = checkpoints.steps()[-1]
+    assert f"saved step {newest}" in workdir.with_suffix(".log").read_text()
+    checkpoints.verify(newest)
+
+
+KILLED_PRESET = """
+import dataclasses
+from jaxcv.configs import digits_lenet
+from jaxcv.models import MLP
+from jaxcv.train import Keep
+
+def experiment():
+    return dataclasses.replace(
+        digits_lenet.experiment(), model=MLP(num_classes=10, dropout=0.1), epochs=None, steps=600,
+        eval_every=100, checkpoint_every=8, log_every=4, keep=Keep(last=3, best="test/accuracy"),
+    )
+"""
 
 
 @pytest.mark.slow
 def test_sigkill_at_six_random_moments_changes_no_byte(tmp_path):
-    options = [
-        "--devices", "1", "--epochs", "None", "--steps", "160", "--eval-every", "40",
-        "--checkpoint-every", "8", "--log-every", "4",
-    ]  # fmt: skip
+    preset = tmp_path / "killed_preset.py"
+    preset.write_text(KILLED_PRESET)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    started = time.monotonic()
-    assert start(whole, *options).wait(timeout=300) == 0
-    duration = time.monotonic() - started
-    rng = np.random.default_rng()  # truly random moments: every run of this test tries others
-    kills = 0
-    while kills < 6:
-        process = start(broken, *options)
-        try:
-            process.wait(timeout=rng.uniform(0.3, 1.0) * duration)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-        else:
-            # Finished before the blow: begin the uninterrupted part again.
-            assert process.returncode == 0
-            break
-    assert start(broken, *options).wait(timeout=300) == 0
-    found, wanted = (Checkpoints(w / "checkpoints").verify(160)["leaves"] for w in (broken, whole))
-    assert found == wanted
-    assert kills >= 1
+    assert start(whole, preset=str(preset)).wait(timeout=300) == 0
+    seed = np.random.SeedSequence().entropy  # truly random: every run tries other moments
+    rng = np.random.default_rng(seed)
+    checkpoints = Checkpoints(broken / "checkpoints")
+    for _ in range(6):
+        before = checkpoints.steps()
+        process = start(broken, preset=str(preset))
+        wait_until(lambda b=before: checkpoints.steps() != b, process, broken)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    newest = checkpoints.steps()[-1]
+    assert newest < 600, f"seed {seed}: the run was over before the last blow"
+    assert start(broken, preset=str(preset)).wait(timeout=300) == 0
+    found, wanted = (Checkpoints(w / "checkpoints").verify(600)["leaves"] for w in (broken, whole))
+    assert found == wanted, f"seed {seed}"
+    assert checkpoints.steps() == Checkpoints(whole / "checkpoints").steps()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["cifar10_lenet", "cifar10_resnet18"])
+def test_cifar_presets_run_on_another_data_set_by_its_name(preset, tmp_path, capsys):
+    if "cifar10_jpeg75" not in prepared():
+        pytest.skip("cifar10_jpeg75 is not prepared; set TFDS_DATA_DIR to where it is")
+    status, out, _ = run(
+        capsys, "train", preset, "--workdir", str(tmp_path / "run"), "--data.name", "cifar10_jpeg75",
+        "--data.train-split", "train[:64]", "--data.test-split", "test[:40]", "--batch-size", "8",
+        "--epochs", "None", "--steps", "2", "--devices", "1",
+    )  # fmt: skip
+    assert status == 0
+    assert "airplane" in (tmp_path / "run/report.html").read_text()
+    assert f"{'count':<28} 40" in out

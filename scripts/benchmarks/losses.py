@@ -76,8 +76,11 @@ def measure(case: Case, threads: int, rounds: int, seconds: float) -> None:
         contenders["torch"] = torch_contender
     times: dict[str, list[float]] = {name: [] for name in contenders}
     repeats = {name: repeats_for(run, seconds) for name, (run, _) in contenders.items()}
-    for _ in range(rounds):
-        for name, (run, _) in contenders.items():
+    for turn in range(rounds):
+        for name in sorted(contenders, reverse=bool(turn % 2)):
+            run, _ = contenders[name]
+            time.sleep(0.02)  # the threads of the one before may spin for some time
+            run()
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 run()

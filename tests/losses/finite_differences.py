@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compilation import quick_jit
 
 
 def check_gradient(function, point, *, step=1e-5, tolerance=1e-7, second=False):
@@ -14,11 +15,11 @@ def check_gradient(function, point, *, step=1e-5, tolerance=1e-7, second=False):
     """
     with jax.enable_x64(True):
         point = jnp.asarray(point, jnp.float64)
-        total = jax.jit(lambda x: jnp.sum(function(x)))
+        total = quick_jit(lambda x: jnp.sum(function(x)))
         gradient = jax.grad(total)
         direction = jnp.asarray(np.cos(1.0 + np.arange(point.size)).reshape(point.shape))
 
-        @jax.jit
+        @quick_jit
         def derivatives(x):
             reverse = gradient(x)
             forward = jax.jvp(total, (x,), (direction,))[1]
@@ -27,7 +28,7 @@ def check_gradient(function, point, *, step=1e-5, tolerance=1e-7, second=False):
 
         reverse, forward, curved = derivatives(point)
         steps = step * np.eye(point.size).reshape(point.size, *point.shape)
-        both = jax.jit(jax.vmap(total))(point + np.concatenate([steps, -steps]))
+        both = quick_jit(jax.vmap(total))(point + np.concatenate([steps, -steps]))
         differences = ((both[: point.size] - both[point.size :]) / (2 * step)).reshape(point.shape)
         scale = 1.0 + np.abs(differences).max()
         np.testing.assert_allclose(reverse, differences, atol=tolerance * scale, rtol=0)

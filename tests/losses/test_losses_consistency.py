@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import scipy.special
+from compilation import quick_jit
 
 from jaxcv.losses import distillation_loss, jensen_shannon_consistency
 
@@ -25,7 +26,7 @@ def test_consistency_by_hand():
 def test_consistency_beside_scipy():
     p = scipy.special.softmax(VIEWS.astype(np.float64), axis=-1)
     theirs = scipy.spatial.distance.jensenshannon(p[0], p[1], axis=-1) ** 2
-    ours = jax.jit(jensen_shannon_consistency)(VIEWS[:2])
+    ours = quick_jit(jensen_shannon_consistency)(VIEWS[:2])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
@@ -36,8 +37,8 @@ def test_consistency_and_gradient_beside_torch():
     log_mean = p.mean(0).log()
     theirs = sum(torch.nn.functional.kl_div(log_mean, q, reduction="none").sum(-1) for q in p) / 3
     theirs.sum().backward()
-    ours = jax.jit(jensen_shannon_consistency)(VIEWS)
-    gradient = jax.jit(jax.grad(lambda z: jensen_shannon_consistency(z).sum()))(VIEWS)
+    ours = quick_jit(jensen_shannon_consistency)(VIEWS)
+    gradient = quick_jit(jax.grad(lambda z: jensen_shannon_consistency(z).sum()))(VIEWS)
     np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-4)
     np.testing.assert_allclose(gradient, z.grad, atol=1e-6)
 
@@ -72,7 +73,9 @@ def test_distillation_and_gradient_beside_torch(dtype):
     def loss(z, t):
         return distillation_loss(z, t, temperature=3.0)
 
-    both = jax.jit(lambda z, t: (loss(z, t), jax.grad(lambda z, t: loss(z, t).sum(), (0, 1))(z, t)))
+    both = quick_jit(
+        lambda z, t: (loss(z, t), jax.grad(lambda z, t: loss(z, t).sum(), (0, 1))(z, t))
+    )
     ours, (gradient, to_teacher) = both(jnp.asarray(student, dtype), jnp.asarray(teacher, dtype))
     np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-4, atol=1e-6)
     tolerance = 1e-4 if dtype == "float32" else 2**-8

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import QUICK, quick_jit
 
 from jaxcv import losses
 
@@ -24,7 +25,6 @@ BALANCE = np.linspace(0, 1, C)
 DIRECTION = np.cos(np.arange(B * C)).reshape(B, C).astype(np.float32)
 
 L = losses
-QUICK = {"xla_backend_optimization_level": 0}
 # name: (loss of logits and labels, the labels). All map [b, C] and b labels to [b] or [b, C].
 TABLE = {
     "softmax_cross_entropy": (L.softmax_cross_entropy, LABELS),
@@ -319,7 +319,7 @@ def with_ignored_rows():
             results[name] = f(logits, hidden), gradient
         return results
 
-    return jax.device_get(jax.jit(everything, compiler_options=QUICK)(logits))
+    return jax.device_get(quick_jit(everything)(logits))
 
 
 @pytest.mark.parametrize("name", IGNORING)
@@ -344,7 +344,7 @@ def test_all_masked_is_zero_with_zero_gradient():
             for name, (loss, labels) in TABLE.items()
         }
 
-    quick = jax.jit(everything, compiler_options=QUICK)
+    quick = quick_jit(everything)
     for name, (value, gradient) in quick(EXTREMES).items():
         assert value == 0, name
         np.testing.assert_array_equal(gradient, 0, err_msg=name)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilation import quick_jit
 
 from jaxcv.losses import (
     asymmetric_loss,
@@ -71,7 +72,9 @@ def test_limits_are_cross_entropy():
 def test_gradient_by_closed_form():
     """With s = -log p: ((1 - p)^g + g (1 - p)^(g - 1) p s) (softmax(z) - y)."""
     gamma = 1.7
-    gradient = jax.jit(jax.grad(lambda z: softmax_focal_loss(z, LABELS, gamma=gamma).sum()))(LOGITS)
+    gradient = quick_jit(jax.grad(lambda z: softmax_focal_loss(z, LABELS, gamma=gamma).sum()))(
+        LOGITS
+    )
     z = LOGITS.astype(np.float64)
     p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
     own = p[np.arange(6), LABELS][:, None]
@@ -84,7 +87,7 @@ def test_gradients_fade_for_certain_examples():
     logits = jnp.array([[200.0, 0.0], [20.0, 0.0], [1e4, -1e4]])
     labels = jnp.zeros(3, jnp.int32)
 
-    @jax.jit
+    @quick_jit
     def gradients(gamma):
         return (
             jax.grad(lambda z: softmax_focal_loss(z, labels, gamma=gamma).sum())(logits),
@@ -129,7 +132,7 @@ def test_asymmetric_loss_and_gradient_beside_torch(dtype):
     theirs = -y * (1 - p) * torch.log(p) - (1 - y) * shifted**4 * torch.log(1 - shifted)
     theirs.sum().backward()
     given = jnp.asarray(logits, dtype)
-    ours, gradient = jax.jit(
+    ours, gradient = quick_jit(
         lambda z: (
             asymmetric_loss(z, BINARY),
             jax.grad(lambda z: asymmetric_loss(z, BINARY).sum())(z),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from compilation import quick_jit
 from finite_differences import check_gradient
 
 from jaxcv import losses
@@ -44,7 +45,7 @@ def test_class_balanced_weights():
 
 
 def test_deferred_weights_start_at_the_step():
-    at = jax.jit(lambda step: losses.deferred_weights(COUNTS, step, start_step=10))
+    at = quick_jit(lambda step: losses.deferred_weights(COUNTS, step, start_step=10))
     np.testing.assert_array_equal(at(9), 1)
     np.testing.assert_allclose(at(10), losses.class_balanced_weights(COUNTS), rtol=1e-6)
 
@@ -93,7 +94,7 @@ def seesaw_factors(z, label, counts, p=0.8, q=2.0, floor=1e-2):
 
 
 def test_seesaw_value_and_gradient_by_definition():
-    ours, gradient = jax.jit(
+    ours, gradient = quick_jit(
         lambda z: (
             losses.seesaw_loss(z, LABELS, COUNTS),
             jax.grad(lambda z: losses.seesaw_loss(z, LABELS, COUNTS).sum())(z),
@@ -130,7 +131,7 @@ def test_gradient_balance_accumulates():
     np.testing.assert_array_equal(state.positive, [0.5, 0])
     np.testing.assert_array_equal(state.negative, [0.5, 1])
     np.testing.assert_array_equal(state.ratio(), [1, 0])
-    state = jax.jit(losses.update_gradient_balance)(
+    state = quick_jit(losses.update_gradient_balance)(
         state, jnp.zeros((1, 2)), jnp.array([[1.0, 1.0]])
     )
     np.testing.assert_array_equal(state.ratio(), [1, 0.5])

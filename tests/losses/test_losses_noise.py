@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from compilation import quick_jit
 
 from jaxcv import losses
 
@@ -61,7 +62,7 @@ def focal(p, gamma):
     ],
 )
 def test_value_by_definition(name, options, expected):
-    loss = jax.jit(lambda z: getattr(losses, name)(z, LABELS, **options))
+    loss = quick_jit(lambda z: getattr(losses, name)(z, LABELS, **options))
     np.testing.assert_allclose(loss(LOGITS), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -80,7 +81,7 @@ def test_generalized_cross_entropy_tends_to_cross_entropy():
     near = losses.generalized_cross_entropy(LOGITS, LABELS, q=1e-6)
     np.testing.assert_allclose(near, plain, rtol=1e-4)
     q = jnp.float32(0.0)  # a traced q may be 0, too
-    at = jax.jit(lambda q: losses.generalized_cross_entropy(LOGITS, LABELS, q=q))(q)
+    at = quick_jit(lambda q: losses.generalized_cross_entropy(LOGITS, LABELS, q=q))(q)
     np.testing.assert_allclose(at, plain, rtol=1e-6)
 
 
@@ -120,7 +121,7 @@ def test_early_learning_by_hand():
 def test_early_learning_gradient_by_closed_form():
     """Liu et al. 2020: p - y + strength g with g_c = p_c / (1 - <p, t>) sum_k (t_k - t_c) p_k."""
     targets = RNG.dirichlet(np.ones(C), B).astype(np.float32) * 0.8
-    gradient, to_targets, to_update = jax.jit(
+    gradient, to_targets, to_update = quick_jit(
         lambda z, t: (
             *jax.grad(lambda z, t: losses.early_learning_loss(z, LABELS, t).sum(), (0, 1))(z, t),
             jax.grad(lambda z: losses.update_early_learning_targets(t, z).sum())(z),

@@ -37,6 +37,7 @@ class NearbyNumbers(doctest.OutputChecker):
         return text(want) == text(got) and np.allclose(numbers(want), numbers(got), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import sklearn.metrics
+from compilation import quick_jit
 from finite_differences import check_gradient
 
 from jaxcv.losses import (
@@ -27,42 +28,46 @@ def draw(seed=0):
     return rng.normal(size=(2, 4, 3)).astype(np.float32) * 2
 
 
-@pytest.mark.parametrize(
-    ("loss", "expected"),
-    [
-        (mean_squared_error, (0.25 + 9) / 2),
-        (mean_absolute_error, 3.5 / 2),
-        (huber, (0.125 + 2.5) / 2),
-        (log_cosh, (math.log(math.cosh(0.5)) + math.log(math.cosh(3))) / 2),
-        (euclidean_distance, math.sqrt(9.25)),
-    ],
-)
-def test_known_value(loss, expected):
-    value = loss(jnp.array([[1.5, 2.0]]), jnp.array([[1.0, 5.0]]))  # errors 1/2 and -3
-    np.testing.assert_allclose(value, [expected], rtol=1e-6)
+def test_known_values():
+    values = quick_jit(lambda p, t: [loss(p, t) for loss in LOSSES])(
+        np.array([[1.5, 2.0]], np.float32), np.array([[1.0, 5.0]], np.float32)
+    )  # errors 1/2 and -3
+    expected = [
+        (0.25 + 9) / 2,
+        3.5 / 2,
+        (0.125 + 2.5) / 2,
+        (math.log(math.cosh(0.5)) + math.log(math.cosh(3))) / 2,
+        math.sqrt(9.25),
+    ]
+    np.testing.assert_allclose(np.ravel(values), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_gradient_by_float64_differences(loss):
+def test_gradients_by_float64_differences():
     predictions, targets = draw()
     targets[0, 0] = predictions[0, 0] + 1e-3  # a small error, beside errors of order one
-    check_gradient(lambda x: loss(x, targets.astype(np.float64)), predictions, second=True)
+    factors = np.sqrt(np.arange(1.0, len(LOSSES) + 1))[:, None]
+    check_gradient(
+        lambda x: factors * jnp.stack([loss(x, targets.astype(np.float64)) for loss in LOSSES]),
+        predictions,
+        second=True,
+    )
 
 
-@pytest.mark.parametrize(
-    ("loss", "closed_form"),
-    [
-        (mean_squared_error, lambda e: 2 * e / 3),
-        (mean_absolute_error, lambda e: np.sign(e) / 3),
-        (functools.partial(huber, delta=0.7), lambda e: np.clip(e, -0.7, 0.7) / 3),
-        (log_cosh, lambda e: np.tanh(e) / 3),
-        (euclidean_distance, lambda e: e / np.linalg.norm(e, axis=-1, keepdims=True)),
-    ],
-)
-def test_gradient_by_closed_form(loss, closed_form):
+def test_gradients_by_closed_form():
     predictions, targets = draw(1)
-    gradient = jax.jit(jax.grad(lambda x: loss(x, targets).sum()))(predictions)
-    np.testing.assert_allclose(gradient, closed_form(predictions - targets), atol=2e-7)
+    error = predictions - targets
+    closed_forms = {
+        mean_squared_error: 2 * error / 3,
+        mean_absolute_error: np.sign(error) / 3,
+        functools.partial(huber, delta=0.7): np.clip(error, -0.7, 0.7) / 3,
+        log_cosh: np.tanh(error) / 3,
+        euclidean_distance: error / np.linalg.norm(error, axis=-1, keepdims=True),
+    }
+    gradients = quick_jit(
+        lambda x: [jax.grad(lambda x, f=f: f(x, targets).sum())(x) for f in closed_forms]
+    )(predictions)
+    for gradient, (loss, expected) in zip(gradients, closed_forms.items()):
+        np.testing.assert_allclose(gradient, expected, atol=2e-7, err_msg=str(loss))
 
 
 def test_parity_with_torch_optax_and_sklearn():
@@ -89,15 +94,21 @@ def test_parity_with_torch_optax_and_sklearn():
     np.testing.assert_allclose(euclidean_distance(predictions, targets), theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_finite_at_equality_and_far_away(loss):
-    predictions = jnp.array([[0.0, 0.0], [1e4, -1e4], [1e15, 1.0]])
-    value, gradient = jax.value_and_grad(lambda x: loss(x, jnp.zeros((3, 2))).sum())(predictions)
-    assert jnp.isfinite(value)
-    assert jnp.all(jnp.isfinite(gradient))
-    np.testing.assert_array_equal(gradient[0], 0)
-    half = loss(predictions[:2].astype(jnp.bfloat16), jnp.zeros((2, 2), jnp.bfloat16))
-    assert half.dtype == jnp.float32
+def test_finite_at_equality_and_far_away():
+    predictions = np.array([[0.0, 0.0], [1e4, -1e4], [1e15, 1.0]], np.float32)
+
+    @quick_jit
+    def of_all(x):
+        zero = jnp.zeros_like(x)
+        return [jax.value_and_grad(lambda x, f=f: f(x, zero).sum())(x) for f in LOSSES]
+
+    for dtype in ("float32", "bfloat16"):
+        for loss, (value, gradient) in zip(LOSSES, of_all(jnp.asarray(predictions, dtype))):
+            assert value.dtype == jnp.float32
+            assert gradient.dtype == dtype
+            assert jnp.isfinite(value), loss
+            assert np.all(np.isfinite(gradient.astype(jnp.float32))), loss
+            np.testing.assert_array_equal(gradient[0].astype(jnp.float32), 0, err_msg=str(loss))
 
 
 def test_log_cosh_and_distance_keep_their_digits():
@@ -108,11 +119,14 @@ def test_log_cosh_and_distance_keep_their_digits():
 
 
 def test_axes():
-    x = jnp.ones((2, 3, 4, 5))
-    assert mean_squared_error(x, x).shape == (2,)
-    assert mean_squared_error(x, x, batch_ndim=3).shape == (2, 3, 4)
-    assert mean_squared_error(x[0, 0, 0], x[0, 0, 0]).shape == (5,)  # [B]: one number an example
-    mapped = jax.vmap(functools.partial(huber, batch_ndim=0))(x, 3 * x)
+    x = jax.ShapeDtypeStruct((2, 3, 4, 5), jnp.float32)
+    one = jax.ShapeDtypeStruct((5,), jnp.float32)  # [B]: one number an example
+    for loss in LOSSES:
+        assert jax.eval_shape(loss, x, x).shape == (2,)
+        assert jax.eval_shape(functools.partial(loss, batch_ndim=3), x, x).shape == (2, 3, 4)
+        assert jax.eval_shape(loss, one, one).shape == (5,)
+    ones = jnp.ones((2, 3))
+    mapped = jax.vmap(functools.partial(huber, batch_ndim=0))(ones, 3 * ones)
     np.testing.assert_allclose(mapped, [1.5, 1.5])
 
 

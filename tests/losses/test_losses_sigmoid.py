@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilation import quick_jit
 from finite_differences import check_gradient
 
 from jaxcv.losses import sigmoid_cross_entropy
@@ -18,7 +19,7 @@ def draw(seed=0):
     return rng.normal(size=(4, 3)).astype(np.float32) * 3, rng.integers(0, 2, (4, 3))
 
 
-@functools.partial(jax.jit, static_argnames=("ignore_label",))
+@functools.partial(quick_jit, static_argnames=("ignore_label",))
 def value_and_gradient(logits, labels, **options):
     value, pull = jax.vjp(lambda z: sigmoid_cross_entropy(z, labels, **options), logits)
     return value, pull(jnp.ones_like(value))[0]

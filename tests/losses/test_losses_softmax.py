@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.special
+from compilation import quick_jit
 from finite_differences import check_gradient
 
 from jaxcv.losses import masked_mean, softmax_cross_entropy
@@ -61,7 +62,7 @@ def by_numpy(
     return loss + z_loss * scipy.special.logsumexp(z, axis=-1) ** 2
 
 
-@functools.partial(jax.jit, static_argnames=("label_smoothing", "smoothing", "ignore_label"))
+@functools.partial(quick_jit, static_argnames=("label_smoothing", "smoothing", "ignore_label"))
 def value_and_gradient(logits, labels, cotangent, **options):
     value, pull = jax.vjp(lambda z: softmax_cross_entropy(z, labels, **options), logits)
     return value, pull(cotangent)[0]
@@ -76,9 +77,9 @@ def test_known_values():
 
 def test_known_values_of_smoothing():
     # p = (1/4, 3/4), label 1, a = 0.2. All classes: q = (.1, .9); other classes: q = (.2, .8).
-    logits, labels = jnp.array([[0.0, math.log(3.0)]]), jnp.array([1])
-    every = softmax_cross_entropy(logits, labels, label_smoothing=0.2)
-    other = softmax_cross_entropy(logits, labels, label_smoothing=0.2, smoothing="other_classes")
+    arguments = np.array([[0.0, math.log(3.0)]], np.float32), np.array([1]), np.ones(1, np.float32)
+    every, _ = value_and_gradient(*arguments, label_smoothing=0.2)
+    other, _ = value_and_gradient(*arguments, label_smoothing=0.2, smoothing="other_classes")
     np.testing.assert_allclose(every, 0.1 * math.log(4) + 0.9 * math.log(4 / 3), rtol=1e-6)
     np.testing.assert_allclose(other, 0.2 * math.log(4) + 0.8 * math.log(4 / 3), rtol=1e-6)
 
@@ -89,26 +90,31 @@ def test_known_value_of_temperature_and_z_loss():
     np.testing.assert_allclose(loss, math.log(4) + 0.5 * (1 + math.log(4)) ** 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("kind", ["integer", "dense"])
-def test_value_by_definition_and_gradient_by_float64_differences(options, kind):
+def test_values_by_definition_and_gradients_by_float64_differences(kind):
     logits, labels, dense = draw(dtype=np.float64)
-    options = options_of(options)
     target = np.eye(C)[labels] if kind == "integer" else dense
     given = labels if kind == "integer" else dense
+
+    def losses_of_all_options(z):
+        return [softmax_cross_entropy(z, jnp.asarray(given), **options_of(o)) for o in OPTIONS]
+
     with jax.enable_x64(True):
-        loss = jax.jit(lambda z: softmax_cross_entropy(z, jnp.asarray(given), **options))
-        np.testing.assert_allclose(loss(logits), by_numpy(logits, target, **options), rtol=1e-12)
-        check_gradient(loss, logits, second=True)
+        for options, loss in zip(OPTIONS, quick_jit(losses_of_all_options)(logits)):
+            expected = by_numpy(logits, target, **options_of(options))
+            np.testing.assert_allclose(loss, expected, rtol=1e-12, err_msg=str(options))
+    # Unequal factors, so that no error of one can hide behind another's.
+    factors = np.sqrt(np.arange(1.0, len(OPTIONS) + 1))[:, None]
+    check_gradient(lambda z: factors * jnp.stack(losses_of_all_options(z)), logits, second=True)
 
 
 def test_gradient_is_softmax_minus_target_and_hessian_its_derivative():
     logits, labels, dense = draw()
-    gradient = jax.jit(jax.grad(lambda z, y: softmax_cross_entropy(z, y).sum()))
+    gradient = quick_jit(jax.grad(lambda z, y: softmax_cross_entropy(z, y).sum()))
     p = scipy.special.softmax(logits.astype(np.float64), axis=-1)
     np.testing.assert_allclose(gradient(logits, labels), p - np.eye(C)[labels], atol=1e-6)
     np.testing.assert_allclose(gradient(logits, dense), p - dense, atol=1e-6)
-    hessian = jax.jit(jax.hessian(lambda z: softmax_cross_entropy(z, labels[0])))(logits[0])
+    hessian = quick_jit(jax.hessian(lambda z: softmax_cross_entropy(z, labels[0])))(logits[0])
     np.testing.assert_allclose(hessian, np.diag(p[0]) - np.outer(p[0], p[0]), atol=1e-6)
 
 
@@ -183,18 +189,20 @@ def test_parity_with_torch(dtype, smoothing):
 
 def test_parity_with_optax():
     logits, labels, dense = draw(seed=4)
-    ours = softmax_cross_entropy(logits, labels)
-    theirs = optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), labels)
-    np.testing.assert_allclose(ours, theirs, rtol=2e-6)
     where = np.random.default_rng(0).random((B, C)) < 0.7
     where[np.arange(B), labels] = True
-    ours = softmax_cross_entropy(logits, labels, where=jnp.asarray(where))
-    theirs = optax.softmax_cross_entropy_with_integer_labels(
-        jnp.asarray(logits), labels, where=jnp.asarray(where)
-    )
-    np.testing.assert_allclose(ours, theirs, rtol=2e-6)
-    ours = softmax_cross_entropy(logits, dense)
-    np.testing.assert_allclose(ours, optax.softmax_cross_entropy(logits, dense), rtol=2e-6)
+
+    @quick_jit
+    def both(z):
+        integer = optax.softmax_cross_entropy_with_integer_labels
+        return [
+            (softmax_cross_entropy(z, labels), integer(z, labels)),
+            (softmax_cross_entropy(z, labels, where=where), integer(z, labels, where=where)),
+            (softmax_cross_entropy(z, dense), optax.softmax_cross_entropy(z, dense)),
+        ]
+
+    for ours, theirs in both(logits):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6)
 
 
 @pytest.mark.slow
@@ -283,7 +291,7 @@ def test_finite_at_the_extremes():
             np.testing.assert_array_equal(gradient[2], 0)
     value, _ = value_and_gradient(logits, labels, np.ones(4, np.float32))
     np.testing.assert_allclose(value, [2e4, math.log(2), 0, 0], rtol=1e-6)
-    hessian = jax.jit(jax.hessian(lambda z: softmax_cross_entropy(z, labels).sum()))(logits)
+    hessian = quick_jit(jax.hessian(lambda z: softmax_cross_entropy(z, labels).sum()))(logits)
     assert np.all(np.isfinite(hessian))
 
 
@@ -320,7 +328,7 @@ def test_leading_axes_and_label_dtypes():
     logits = np.random.default_rng(0).normal(size=(2, 3, 4, C)).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, C, (2, 3, 4)).astype(np.uint8)
     labels[0, 0, 0] = 255
-    loss = jax.jit(functools.partial(softmax_cross_entropy, ignore_label=255))
+    loss = quick_jit(functools.partial(softmax_cross_entropy, ignore_label=255))
     value = loss(logits, labels)
     flat = loss(logits.reshape(-1, C), labels.reshape(-1).astype(np.int32))
     assert value.shape == labels.shape

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from compilation import quick_jit
 
 from jaxcv.losses import bi_tempered_loss, softmax_cross_entropy, tempered_log_softmax
 
@@ -33,7 +34,7 @@ def test_value_and_gradient_by_definition(t1, t2):
     def loss(z):
         return bi_tempered_loss(z, LABELS, bound_temperature=t1, tail_temperature=t2)
 
-    value, gradient, log_p = jax.jit(
+    value, gradient, log_p = quick_jit(
         lambda z: (
             loss(z),
             jax.grad(lambda z: loss(z).sum())(z),

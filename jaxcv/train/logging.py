@@ -94,7 +94,11 @@ class ProgressLine:
         self._total, self._step, self._images_per_step = total_steps, step, images_per_step
         self._first: int | None = None  # where the clock started
         self._started = self._seconds = 0.0
-        self._console = Console(file=sys.stderr, quiet=jax.process_index() > 0)
+        self._console = Console(
+            file=sys.stderr,
+            quiet=jax.process_index() > 0,
+            force_jupyter=False,  # plain lines in a notebook, not a block of HTML for each
+        )
         self._bar: Progress | None = None
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(

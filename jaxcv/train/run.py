@@ -217,8 +217,9 @@ def check_classes(experiment: Experiment, source: Source) -> None:
     """Raises SetupError where the task's class count is not the data's."""
     wanted, found = experiment.task.class_count(), len(source.class_names)
     if wanted is not None and found and found != wanted:
+        names = [*source.class_names[:3], *(["..."] if found > 3 else [])]
         raise SetupError(
-            f"the data have {found} classes ({', '.join(source.class_names[:3])}, ...), but the task "
+            f"the data have {found} classes ({', '.join(names)}), but the task "
             f"has {wanted}; say --task.num-classes {found} --model.num-classes {found}"
         )
 

@@ -1,4 +1,16 @@
-"""Softmax cross-entropy for every kind of label: indices or distributions, smoothed, weighted."""
+"""Softmax cross-entropy for every kind of label: indices or distributions, smoothed, weighted.
+
+Two smoothings of a label y over K classes go by one name; both are here, under names of their own:
+
+* "all_classes" (Szegedy et al. 2016, arXiv:1512.00567, section 7; also PyTorch, Keras and optax):
+  q = (1 - a) y + a / K. The true class keeps 1 - a + a / K.
+* "other_classes" (big_vision): q = (1 - a) y + a (1 - y) / (K - 1). The true class keeps 1 - a.
+
+Class weights multiply each *term* of the loss sum_c w_c q_c (-log p_c): without smoothing, an
+example's loss is multiplied by the weight of its class; with smoothing, the mass that went to class
+c carries the weight of class c. PyTorch's `cross_entropy(reduction="none")` is the same. The weights
+are not normalised; for PyTorch's weighted mean, divide by the sum of `class_weights[labels]`.
+"""
 
 from typing import Any, Literal
 
@@ -40,16 +52,6 @@ def softmax_cross_entropy(
 
         loss = sum_c w_c q_c (-log p_c) + z_loss * logsumexp(z)^2
 
-    * `smoothing="all_classes"` (Szegedy et al. 2016, arXiv:1512.00567, section 7; also PyTorch,
-      Keras and optax): q = (1 - a) y + a / K. The true class keeps 1 - a + a / K.
-    * `smoothing="other_classes"` (big_vision): the true class keeps 1 - a and the K - 1 others
-      share a: q = (1 - a) y + a (1 - y) / (K - 1).
-
-    Class weights multiply each *term* of the sum: without smoothing, an example's loss is
-    multiplied by the weight of its class; with smoothing, the mass that went to class c carries the
-    weight of class c. PyTorch's `cross_entropy(reduction="none")` is the same. The weights are not
-    normalised; for PyTorch's weighted mean, divide by the sum of `class_weights[labels]`.
-
     Labels must lie in [0, C) or equal `ignore_label`; any other gives NaN, in value and gradient,
     rather than the loss of a class that nobody named.
 
@@ -58,8 +60,8 @@ def softmax_cross_entropy(
         the dtype of the logits. Entries of -inf are treated as masked.
       labels: Integers [...] (class indices) or floats [..., C] (distributions over the classes).
       label_smoothing: The mass a in [0, 1] moved away from the label.
-      smoothing: To which classes the mass goes, see above. K counts the classes not masked.
-      class_weights: [C], one weight per class.
+      smoothing: To which classes the mass goes, see the module. Masked classes get none.
+      class_weights: [C], one weight w per class, on each term of the sum: see the module.
       ignore_label: Integer labels of this value give loss 0 and gradient 0, whatever the logits.
       temperature: Divides the logits; > 0; may be a traced scalar and is differentiable.
       z_loss: Weight >= 0 of the squared log-normaliser (Chowdhery et al. 2022, arXiv:2204.02311,
@@ -83,33 +85,17 @@ def softmax_cross_entropy(
     check_choice("smoothing", smoothing, ("all_classes", "other_classes"))
     check_positive("temperature", temperature)
     check_non_negative("z_loss", z_loss)
-    labels = jnp.asarray(labels)
-    num_classes = logits.shape[-1]
     if class_weights is not None:
-        check_class_weights(class_weights, num_classes)
+        check_class_weights(class_weights, logits.shape[-1])
+        class_weights = as_float(class_weights)
     if ignore_label is not None and not is_integer(labels):
         raise ValueError(
-            f"ignore_label is {ignore_label}, but labels are dense (dtype {labels.dtype}); it "
+            f"ignore_label is {ignore_label}, but labels are dense ({jnp.result_type(labels)}); it "
             "applies to integer labels only. Mask the loss of an example that is to be ignored."
         )
-
     z = scaled_logits(logits, temperature, where)
-    ignored = None if ignore_label is None else labels.astype(jnp.int32) == ignore_label
     keep, share = _smoothed(z, label_smoothing, smoothing)
-    weights = None if class_weights is None else as_float(class_weights).astype(z.dtype)
-    share_weights = None if share is None else weights
-    if is_integer(labels):
-        labels = labels.astype(jnp.int32)
-        in_range = (labels >= 0) & (labels < num_classes)
-        in_range = in_range if ignored is None else in_range | ignored
-        weight = 1.0 if weights is None else weights[jnp.clip(labels, 0, num_classes - 1)]
-        spike = jnp.where(in_range, keep * weight, jnp.nan).astype(z.dtype)
-        target = Target(None, labels, spike, share, share_weights, ignored)
-    else:
-        dense = as_float(labels).astype(z.dtype)
-        dense = dense if share is None else jnp.expand_dims(keep, -1) * dense
-        dense = dense if weights is None else dense * weights
-        target = Target(dense, None, None, share, share_weights, None)
+    target = _target(z, jnp.asarray(labels), keep, share, class_weights, ignore_label)
     loss, log_normalizer = cross_entropy_of_target(z, target)
     if not _is_static(z_loss, 0.0):
         loss = loss + z_loss * jnp.square(log_normalizer)
@@ -145,6 +131,32 @@ def scaled_logits(
     except ValueError:
         check_same_shape("where", where, "logits", logits)
     return jnp.where(where, z, -jnp.inf)
+
+
+def _target(
+    logits: jax.Array,
+    labels: jax.Array,
+    keep: Any,
+    share: jax.Array | None,
+    weights: jax.Array | None,
+    ignore_label: int | None,
+) -> Target:
+    """The target w_c (keep * y_c + share) of either kind of labels."""
+    share_weights = None if share is None else weights
+    if not is_integer(labels):
+        dense = as_float(labels).astype(logits.dtype)
+        dense = dense if share is None else jnp.expand_dims(keep, -1) * dense
+        dense = dense if weights is None else dense * weights
+        return Target(dense=dense, share=share, share_weights=share_weights)
+    labels = labels.astype(jnp.int32)
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    ignored = None
+    if ignore_label is not None:
+        ignored = labels == ignore_label
+        known = known | ignored
+    weight = 1.0 if weights is None else weights[jnp.clip(labels, 0, logits.shape[-1] - 1)]
+    spike = jnp.where(known, keep * weight, jnp.nan).astype(logits.dtype)
+    return Target(None, labels, spike, share, share_weights, ignored)
 
 
 def _smoothed(

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from jaxcv.errors import UsageError, nearest
 from jaxcv.train.experiment import Experiment
 
 # Linen gives each module these two fields; they are not settings.
@@ -91,10 +92,15 @@ def _resolve(path: Any) -> type:
             f"config.json names {path}, which is not a class of jaxcv; nothing else is imported "
             "from a file. Call jaxcv from the script that defines it"
         )
-    cls = getattr(module, class_name, None)
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise ConfigError(f"config.json names {path}, which is no dataclass")
-    return cls
+    known = {
+        name: thing
+        for name, thing in vars(module).items()
+        if isinstance(thing, type) and dataclasses.is_dataclass(thing)
+    }
+    try:
+        return known[nearest(class_name, known, f"dataclass in {module_name}")]
+    except UsageError as error:
+        raise ConfigError(f"config.json cannot be read: {error}") from None
 
 
 def read_config(path: Path) -> Experiment:

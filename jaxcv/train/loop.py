@@ -97,7 +97,8 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             if evaluating or saving or step % experiment.log_every == 0:
                 row = window.row()
                 row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
-                row["images_per_second"] = progress.images_per_second
+                if math.isfinite(progress.images_per_second):
+                    row["images_per_second"] = progress.images_per_second
                 row["bad_records"] = len(feed.batches.bad_records)
                 log.write(step, "train", row)
                 progress.show(row)

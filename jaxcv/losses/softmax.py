@@ -31,7 +31,7 @@ from jaxcv.losses.arguments import (
 from jaxcv.losses.softmax_core import Target, cross_entropy_of_target
 
 Smoothing = Literal["all_classes", "other_classes"]
-"""Over which classes the smoothed mass is spread: see `softmax_cross_entropy`."""
+"""Over which classes the smoothed mass is spread: see the module's docstring."""
 
 
 def softmax_cross_entropy(
@@ -100,19 +100,6 @@ def softmax_cross_entropy(
     if not _is_static(z_loss, 0.0):
         loss = loss + z_loss * jnp.square(log_normalizer)
     return loss
-
-
-def log_softmax_of_label(
-    logits: jax.Array, labels: jax.Array, *, where: jax.Array | None = None
-) -> jax.Array:
-    """Log-probability of each example's class, log softmax(logits)[label]: [...] float32.
-
-    The negative of `softmax_cross_entropy` with integer labels and no options, hence with its
-    gradient. Losses that are functions of the label's probability alone (focal, poly-1, generalised
-    cross-entropy, ...) are written on top of it.
-    """
-    check_labels(labels, logits)
-    return -softmax_cross_entropy(logits, labels, where=where)
 
 
 def scaled_logits(

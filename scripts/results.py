@@ -53,7 +53,7 @@ def table_row(name: str) -> str:
     averaged = f"{100 * last['test_ema']['accuracy']:.2f}%" if "test_ema" in last else "-"
     machine = f"{hardware['host cores']} cores, {hardware['host processor']}"
     return (
-        f"| `jaxcv train {' '.join(ROWS[name])}` | {last['test']['count']:,} | {accuracy} | {averaged} "
+        f"| `jaxcv train {' '.join(ROWS[name])}` | {int(last['test']['count']):,} | {accuracy} | {averaged} "
         f"| {last['test']['step']:,} | {seconds:.0f} | {machine} |"
     )
 

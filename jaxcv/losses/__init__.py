@@ -1,9 +1,5 @@
 """Losses of computer vision: pure functions that return one loss per example."""
 
-from jaxcv.losses.boundary import (
-    boundary_loss,
-    signed_distances,
-)
 from jaxcv.losses.boxes import (
     ciou_loss,
     diou_loss,
@@ -14,11 +10,6 @@ from jaxcv.losses.boxes import (
 from jaxcv.losses.consistency import (
     distillation_loss,
     jensen_shannon_consistency,
-)
-from jaxcv.losses.contrastive import (
-    n_pairs_loss,
-    ntxent_loss,
-    supervised_contrastive_loss,
 )
 from jaxcv.losses.early_learning import (
     early_learning_loss,
@@ -58,10 +49,6 @@ from jaxcv.losses.information import (
     kl_divergence,
     mutual_information,
 )
-from jaxcv.losses.lovasz import (
-    lovasz_hinge_loss,
-    lovasz_softmax_loss,
-)
 from jaxcv.losses.margins import (
     AdaCos,
     AdaFace,
@@ -90,15 +77,12 @@ from jaxcv.losses.noise import (
     softmax_absolute_error,
     symmetric_cross_entropy,
 )
-from jaxcv.losses.overlap import (
-    dice_loss,
-    focal_tversky_loss,
-    generalized_dice_loss,
-    jaccard_loss,
-    mcc_loss,
-    tversky_loss,
+from jaxcv.losses.pairs.contrastive import (
+    n_pairs_loss,
+    ntxent_loss,
+    supervised_contrastive_loss,
 )
-from jaxcv.losses.pairs import (
+from jaxcv.losses.pairs.pairwise import (
     batch_contrastive_loss,
     circle_loss,
     contrastive_loss,
@@ -106,13 +90,33 @@ from jaxcv.losses.pairs import (
     multi_similarity_loss,
     ranked_list_loss,
 )
-from jaxcv.losses.proxies import (
+from jaxcv.losses.pairs.proxies import (
     center_loss,
     proxy_anchor_loss,
     proxy_nca_loss,
     updated_centers,
 )
+from jaxcv.losses.pairs.triplets import (
+    batch_triplet_loss,
+    triplet_loss,
+)
 from jaxcv.losses.reduction import masked_mean
+from jaxcv.losses.regions.boundary import (
+    boundary_loss,
+    signed_distances,
+)
+from jaxcv.losses.regions.lovasz import (
+    lovasz_hinge_loss,
+    lovasz_softmax_loss,
+)
+from jaxcv.losses.regions.overlap import (
+    dice_loss,
+    focal_tversky_loss,
+    generalized_dice_loss,
+    jaccard_loss,
+    mcc_loss,
+    tversky_loss,
+)
 from jaxcv.losses.regression import (
     euclidean_distance,
     huber,
@@ -129,10 +133,6 @@ from jaxcv.losses.softmax import softmax_cross_entropy
 from jaxcv.losses.tempered import (
     bi_tempered_loss,
     tempered_log_softmax,
-)
-from jaxcv.losses.triplets import (
-    batch_triplet_loss,
-    triplet_loss,
 )
 
 __all__ = [

@@ -120,7 +120,9 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     return results
 
 
-def make_advance(run: Run, feed: Feed) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
+def make_advance(
+    run: Run, feed: Feed
+) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
     """Builds `advance(state, step, at_most) -> (state, metrics, steps made)`: one dispatch."""
     experiment = run.experiment
     train_step = make_train_step(

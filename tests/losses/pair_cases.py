@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.losses import contrastive, pairs, proxies, triplets
+from jaxcv.losses.pairs import contrastive, pairwise, proxies, triplets
 
 B, D, C = 16, 3, 5
 LABELS = np.array([0, 1, 0, 1, 2, 2, 0, 3, 1, 2, 2, 0, 4, 1, 0, 2], np.int32)  # 3 and 4: alone.
@@ -195,17 +195,17 @@ def ref_center(x, y, x0):
 
 
 LOSSES: dict[str, tuple[Callable, Callable]] = {
-    "contrastive": (pairs.batch_contrastive_loss, ref_contrastive),
-    "lifted": (pairs.lifted_structure_loss, ref_lifted),
-    "multi_similarity": (pairs.multi_similarity_loss, ref_multi_similarity),
+    "contrastive": (pairwise.batch_contrastive_loss, ref_contrastive),
+    "lifted": (pairwise.lifted_structure_loss, ref_lifted),
+    "multi_similarity": (pairwise.multi_similarity_loss, ref_multi_similarity),
     "multi_similarity_all": (
-        functools.partial(pairs.multi_similarity_loss, mining_margin=None),
+        functools.partial(pairwise.multi_similarity_loss, mining_margin=None),
         functools.partial(ref_multi_similarity, mining=None),
     ),
-    "circle": (functools.partial(pairs.circle_loss, scale=16.0), ref_circle),
-    "ranked_list": (pairs.ranked_list_loss, ref_ranked_list),
+    "circle": (functools.partial(pairwise.circle_loss, scale=16.0), ref_circle),
+    "ranked_list": (pairwise.ranked_list_loss, ref_ranked_list),
     "ranked_list_weighted": (
-        functools.partial(pairs.ranked_list_loss, positive_temperature=5.0, negative_weight=0.3),
+        functools.partial(pairwise.ranked_list_loss, positive_temperature=5.0, negative_weight=0.3),
         functools.partial(ref_ranked_list, tp=5.0, w=0.3),
     ),
     "ntxent": (functools.partial(contrastive.ntxent_loss, temperature=0.5), ref_ntxent),

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.losses.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
-from jaxcv.losses.overlap import (
+from jaxcv.losses.regions.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
+from jaxcv.losses.regions.overlap import (
     dice_loss,
     focal_tversky_loss,
     generalized_dice_loss,

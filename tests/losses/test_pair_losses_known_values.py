@@ -7,15 +7,15 @@ import optax
 import pytest
 from pair_cases import EMBEDDINGS, LABELS, MASK, PROXIES, B, C, partners_of, quick_jit
 
-from jaxcv.losses import contrastive, pairs, proxies, triplets
+from jaxcv.losses.pairs import contrastive, pairwise, proxies, triplets
 
 
 def test_given_pairs_and_triplets_by_hand():
     zero, x = jnp.zeros((3, 2)), jnp.array([[0.6, 0.8], [0.3, 0.4], [3.0, 4.0]])
     # Distances 1, 1/2 and 5; margin 2.
-    same = pairs.contrastive_loss(zero, x, jnp.ones(3, bool), margin=2.0)
+    same = pairwise.contrastive_loss(zero, x, jnp.ones(3, bool), margin=2.0)
     np.testing.assert_allclose(same, [0.5, 0.125, 12.5], rtol=1e-6)
-    apart = pairs.contrastive_loss(zero, x, jnp.zeros(3, bool), margin=2.0)
+    apart = pairwise.contrastive_loss(zero, x, jnp.zeros(3, bool), margin=2.0)
     np.testing.assert_allclose(apart, [0.5, 1.125, 0.0], rtol=1e-6)
     rows = zero, x, x[::-1]
     plain = triplets.triplet_loss(*rows, margin=1.0)  # 1 - 5 + 1, 1/2 - 1/2 + 1, 5 - 1 + 1.
@@ -113,15 +113,18 @@ X, Y = jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pairs.circle_loss(X[0], Y), r"embeddings has shape \[3\], but \[B, D\]"),
-        (lambda: pairs.circle_loss(X, Y[:3]), r"labels has shape \[3\], but \[16\]"),
-        (lambda: pairs.circle_loss(X, Y.astype(float)), "labels have dtype float32"),
-        (lambda: pairs.circle_loss(X, Y, mask=MASK[:2]), r"mask has shape \[2\]"),
-        (lambda: pairs.circle_loss(X, Y, scale=0.0), "scale is 0.0"),
-        (lambda: pairs.ranked_list_loss(X, Y, negative_weight=1.5), "negative_weight is 1.5"),
-        (lambda: pairs.multi_similarity_loss(X, Y, threshold=2.0), "threshold is 2.0"),
-        (lambda: pairs.lifted_structure_loss(X, Y, axis_name="nowhere"), "axis_name is 'nowhere'"),
-        (lambda: pairs.contrastive_loss(X, X[:, :2], Y > 0), "second has shape"),
+        (lambda: pairwise.circle_loss(X[0], Y), r"embeddings has shape \[3\], but \[B, D\]"),
+        (lambda: pairwise.circle_loss(X, Y[:3]), r"labels has shape \[3\], but \[16\]"),
+        (lambda: pairwise.circle_loss(X, Y.astype(float)), "labels have dtype float32"),
+        (lambda: pairwise.circle_loss(X, Y, mask=MASK[:2]), r"mask has shape \[2\]"),
+        (lambda: pairwise.circle_loss(X, Y, scale=0.0), "scale is 0.0"),
+        (lambda: pairwise.ranked_list_loss(X, Y, negative_weight=1.5), "negative_weight is 1.5"),
+        (lambda: pairwise.multi_similarity_loss(X, Y, threshold=2.0), "threshold is 2.0"),
+        (
+            lambda: pairwise.lifted_structure_loss(X, Y, axis_name="nowhere"),
+            "axis_name is 'nowhere'",
+        ),
+        (lambda: pairwise.contrastive_loss(X, X[:, :2], Y > 0), "second has shape"),
         (lambda: contrastive.ntxent_loss(X, Y, temperature=0.0), "temperature is 0.0"),
         (lambda: contrastive.supervised_contrastive_loss(X, Y, average="no"), "average is 'no'"),
         (lambda: contrastive.n_pairs_loss(X, X[:3]), "positives has shape"),

@@ -24,8 +24,8 @@ from region_cases import (
     results,
 )
 
-from jaxcv.losses.lovasz import lovasz_softmax_loss
-from jaxcv.losses.overlap import (
+from jaxcv.losses.regions.lovasz import lovasz_softmax_loss
+from jaxcv.losses.regions.overlap import (
     dice_loss,
     focal_tversky_loss,
     generalized_dice_loss,

@@ -19,9 +19,9 @@ from region_cases import (
 from scipy import ndimage
 from sklearn import metrics
 
-from jaxcv.losses.boundary import boundary_loss, signed_distances
-from jaxcv.losses.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
-from jaxcv.losses.overlap import (
+from jaxcv.losses.regions.boundary import boundary_loss, signed_distances
+from jaxcv.losses.regions.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
+from jaxcv.losses.regions.overlap import (
     dice_loss,
     focal_tversky_loss,
     generalized_dice_loss,

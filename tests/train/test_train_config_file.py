@@ -51,8 +51,14 @@ def edited(tmp_path, edit):
     [
         (lambda t: t["model"].update({"class": "os.system"}), "no dataclass in os"),
         (lambda t: t["model"].update({"class": "antigravity.Flight"}), "antigravity"),
-        (lambda t: t["model"].update({"class": "jaxcv.commands.train"}), "no dataclass in jaxcv.commands"),
-        (lambda t: t["model"].update({"class": "jaxcv.models.lenet.LeNut"}), "did you mean 'LeNet'?"),
+        (
+            lambda t: t["model"].update({"class": "jaxcv.commands.train"}),
+            "no dataclass in jaxcv.commands",
+        ),
+        (
+            lambda t: t["model"].update({"class": "jaxcv.models.lenet.LeNut"}),
+            "did you mean 'LeNet'?",
+        ),
         (lambda t: t["model"].update({"class": "jaxcv.nowhere.LeNet"}), "this jaxcv has not"),
         (lambda t: t["model"].update({"widht": 3}), "widht"),
         (lambda t: t.update({"class": "jaxcv.models.lenet.LeNet"}), "does not fit"),

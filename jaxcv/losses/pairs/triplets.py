@@ -15,7 +15,7 @@ from jaxcv.losses.arguments import (
     check_same_shape,
     check_shape,
 )
-from jaxcv.losses.comparison import Comparison, compare
+from jaxcv.losses.pairs.comparison import Comparison, compare
 from jaxcv.losses.similarity import (
     embedding_norm,
     l2_normalize,

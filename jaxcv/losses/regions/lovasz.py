@@ -17,7 +17,7 @@ from jaxcv.losses.arguments import (
     is_integer,
 )
 from jaxcv.losses.devices import gather
-from jaxcv.losses.regions import (
+from jaxcv.losses.regions.pixels import (
     Per,
     RegionOptions,
     mean_over_classes,

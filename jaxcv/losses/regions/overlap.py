@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.arguments import check_choice, check_non_negative, check_positive
-from jaxcv.losses.regions import (
+from jaxcv.losses.regions.pixels import (
     Pixels,
     RegionOptions,
     mean_over_classes,

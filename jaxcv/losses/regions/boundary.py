@@ -14,7 +14,7 @@ from jaxcv.losses.arguments import (
     check_shape,
     is_integer,
 )
-from jaxcv.losses.regions import Activation, pixel_mask
+from jaxcv.losses.regions.pixels import Activation, pixel_mask
 
 
 def boundary_loss(

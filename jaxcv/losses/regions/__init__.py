@@ -1,0 +1,1 @@
+"""Losses on regions of pixels: overlap, Lovasz, boundary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections import Counter
@@ -54,6 +55,13 @@ def collect_environment() -> dict[str, dict[str, str]]:
         hardware["host memory"] = f"{memory:.1f} GiB"
     hardware["system"] = f"{platform.system()} {platform.machine()}"
     return {"Versions": versions, "Hardware": hardware}
+
+
+def write_environment(workdir: Path) -> None:
+    """Writes environment.json into a work directory; of several processes the first does."""
+    if jax.process_index() == 0:
+        text = json.dumps(collect_environment(), indent=2)
+        (workdir / "environment.json").write_text(text + "\n")
 
 
 def _processor() -> str:

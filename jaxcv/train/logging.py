@@ -137,6 +137,11 @@ class ProgressLine:
         steps = self._step - (self._first or self._step)
         return steps * self._images_per_step / seconds if steps else math.nan
 
+    def speed(self) -> Row:
+        """Gives {"images_per_second": ...}, or {} before there is anything to measure."""
+        speed = self.images_per_second
+        return {"images_per_second": speed} if math.isfinite(speed) else {}
+
     def show(self, row: Row) -> None:
         """Shows the step, its loss and accuracy, images per second, and the time left."""
         speed = self.images_per_second

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from jax.experimental import multihost_utils
 from jaxcv.errors import Interrupted
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.config_file import write_config
-from jaxcv.train.environment import collect_environment
+from jaxcv.train.environment import write_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
 from jaxcv.train.feed import Feed
@@ -69,10 +68,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     if step >= total_steps or stops_early(experiment.early_stopping, log.rows):
         log.close()
         return evaluate_state(evaluate, state)
-
-    if jax.process_index() == 0:
-        environment = json.dumps(collect_environment(), indent=2)
-        (workdir / "environment.json").write_text(environment + "\n")
+    write_environment(workdir)
 
     # From here on the devices are busy, and the host only reports.
     eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)
@@ -97,18 +93,14 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             if evaluating or saving or step % experiment.log_every == 0:
                 row = window.row()
                 row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
-                if math.isfinite(progress.images_per_second):
-                    row["images_per_second"] = progress.images_per_second
                 row["bad_records"] = len(feed.batches.bad_records)
-                log.write(step, "train", row)
+                log.write(step, "train", {**row, **progress.speed()})
                 progress.show(row)
 
             with progress.paused():
                 if evaluating:
                     results = evaluate_state(evaluate, state)
-                    for split, summary in results.items():
-                        log.write(step, split, scalars(summary))
-                        progress.say(f"step {step}  {split}  {shown(scalars(summary))}")
+                    log_results(step, results, log, progress)
                 stopping = evaluating and stops_early(experiment.early_stopping, log.rows)
                 if saving or stopping:
                     checkpoints.save(step, state, metrics_at(step, log.rows))
@@ -118,6 +110,13 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
                 progress.say(f"step {step}  stopped early by {experiment.early_stopping}")
                 break
     return results
+
+
+def log_results(step: int, results: Results, log: MetricLog, progress: ProgressLine) -> None:
+    """Logs and shows the numbers of an evaluation."""
+    for split, summary in results.items():
+        log.write(step, split, scalars(summary))
+        progress.say(f"step {step}  {split}  {shown(scalars(summary))}")
 
 
 def make_advance(

@@ -43,10 +43,12 @@ def resident():
     "options",
     [
         {"kind": "streamed"},
-        {"kind": "streamed", "strategy": "pmap"},
-        {"kind": "resident", "strategy": "pmap"},
         {"kind": "resident", "per_dispatch": 3},
-        {"kind": "resident", "per_dispatch": 3, "strategy": "pmap"},
+        pytest.param({"kind": "streamed", "strategy": "pmap"}, marks=pytest.mark.slow),
+        pytest.param({"kind": "resident", "strategy": "pmap"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"kind": "resident", "per_dispatch": 3, "strategy": "pmap"}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )

@@ -54,11 +54,11 @@ def train(words: list[str]) -> int:
     enable_compilation_cache()
     results = run_training(options.experiment, options.workdir, options.runtime)
     print_results(results)
-    report_path = report_run(
-        options.workdir, options.runtime, results=results, experiment=options.experiment
-    )
+    page, log = options.workdir / "report.html", options.workdir / "metrics.jsonl"
+    if not page.exists() or page.stat().st_mtime < log.stat().st_mtime:
+        report_run(options.workdir, options.runtime, results=results, experiment=options.experiment)
     if jax.process_index() == 0:
-        print(f"report: {report_path}")
+        print(f"report: {page}")
     return 0
 
 

@@ -43,6 +43,14 @@ def test_train_writes_a_run_with_its_report(workdir):
     assert "://" not in page.replace("http://www.w3.org", "")
 
 
+def test_finished_run_is_left_as_it_is(workdir, capsys):
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    status, out, _ = run(capsys, "train", "digits_lenet", "--workdir", str(workdir), *SHORT)
+    assert status == 0
+    assert "accuracy" in out
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()} == before
+
+
 def test_evaluate_prints_and_writes_the_same_numbers_as_training(workdir, capsys, tmp_path):
     output = tmp_path / "summary.json"
     status, out, _ = run(capsys, "evaluate", str(workdir), "--json", str(output), "--devices", "2")

@@ -25,7 +25,7 @@ from jaxcv.train import (
     predict_test,
 )
 from jaxcv.train.config_file import to_json
-from jaxcv.train.logging import read_rows
+from jaxcv.train.logging import rows_until
 
 _MISTAKES, _SAMPLES = 24, 24
 
@@ -56,7 +56,6 @@ def report_run(
     run, state = open_workdir(workdir, runtime, step, experiment)
     results = results or evaluate_state(make_evaluator(run), state)
     environment = workdir / "environment.json"
-    rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["step"] <= int(state.step)]
     mistakes = confident_mistakes(run, state, _MISTAKES)
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
@@ -68,7 +67,7 @@ def report_run(
             f"Step {int(state.step):,} of {run.total_steps:,}, {len(run.train_source):,} training and "
             f"{len(run.test_source):,} test records"
         ),
-        history=rows,
+        history=rows_until(workdir, int(state.step)),
         summary=results["test"],
         class_names=run.train_source.class_names,
         mistakes=mistakes,

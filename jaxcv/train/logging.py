@@ -37,6 +37,11 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def rows_until(workdir: Path, step: int) -> list[Row]:
+    """The rows of a work directory's metrics.jsonl that are not beyond a step."""
+    return [row for row in read_rows(workdir / "metrics.jsonl") if row["step"] <= step]
+
+
 class MetricLog:
     """Appends rows {"step", "split", name: number, ...} to metrics.jsonl and to TensorBoard.
 
@@ -49,7 +54,7 @@ class MetricLog:
 
     def __init__(self, workdir: Path, step: int) -> None:
         path = workdir / "metrics.jsonl"
-        self.rows = [row for row in read_rows(path) if row["step"] <= step]
+        self.rows = rows_until(workdir, step)
         self._writes = jax.process_index() == 0
         if not self._writes:
             return

@@ -21,7 +21,7 @@ from jaxcv.train.environment import write_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
 from jaxcv.train.feed import Feed
-from jaxcv.train.logging import MetricLog, ProgressLine, Row
+from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
@@ -64,11 +64,10 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     state = run.create_state()
     state = checkpoints.restore_newest(state) or state
     step, total_steps = int(state.step), run.total_steps
-    log = MetricLog(workdir, step)
-    if step >= total_steps or stops_early(experiment.early_stopping, log.rows):
-        log.close()
+    if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
         return evaluate_state(evaluate, state)
     write_environment(workdir)
+    log = MetricLog(workdir, step)
 
     # From here on the devices are busy, and the host only reports.
     eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)

@@ -1,0 +1,73 @@
+"""What the tile loop is told and what it tells: its settings, its arrays, its result."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcv.losses.margins.margin import Margin
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that is known when the loop is traced.
+
+    Attributes:
+      row_block: Rows a tile, at most.
+      class_block: Classes a tile, at most.
+      dtype: In which products are formed; sums are float32 or more.
+      normalize: Whether class rows are divided by their lengths.
+      margin: Turns the scores of the other classes into logits; None leaves them.
+      totals: Whether `Statistics.total` is wanted.
+      padded: Whether classes at and beyond `Constants.limit` are padding.
+      axis_name: The device axis that the rows and the classes are spread over.
+      precision: Of the products, as in `jnp.matmul`.
+    """
+
+    row_block: int
+    class_block: int
+    dtype: str
+    normalize: bool = False
+    margin: Margin | None = None
+    totals: bool = False
+    padded: bool = False
+    axis_name: str | None = None
+    precision: Any = None
+
+    @property
+    def wide(self) -> Any:
+        """The dtype of sums."""
+        return jnp.promote_types(self.dtype, jnp.float32)
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether the logits may be in another order than the scores."""
+        return self.margin is not None and self.margin.reshapes_negatives
+
+
+class Inputs(NamedTuple):
+    """What the statistics are differentiated by; n rows and c classes of this device."""
+
+    embeddings: jax.Array  # [n, D], at least float32
+    factors: jax.Array  # [n]
+    classifier: jax.Array  # [c, D] in any floating dtype
+    bias: jax.Array | None  # [c]
+
+
+class Constants(NamedTuple):
+    """What they are not differentiated by; N rows of all devices."""
+
+    labels: jax.Array  # int32 [N]: which of this device's classes is the row's; -1 for none
+    limit: jax.Array | int  # from here on this device's classes are padding
+    weights: jax.Array | None  # [c], of the total; None for 1
+    state: Any  # of the margin
+
+
+class Statistics(NamedTuple):
+    """Of each row [n] over the classes of all devices; the last three leave out its own class."""
+
+    target: jax.Array  # score s_y; 0 for a row without a class
+    log_sum_exp: jax.Array  # of the logits; `EMPTY` for none
+    total: jax.Array  # sum of weight_c z_c
+    best: jax.Array  # the largest score, `EMPTY` for none; of the order of z unless `plan.reshapes`

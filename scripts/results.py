@@ -52,10 +52,16 @@ def table_row(name: str) -> str:
     accuracy = f"{100 * last['test']['accuracy']:.2f}%"
     averaged = f"{100 * last['test_ema']['accuracy']:.2f}%" if "test_ema" in last else "-"
     machine = f"{hardware['host cores']} cores, {hardware['host processor']}"
-    return (
-        f"| `jaxcv train {' '.join(ROWS[name])}` | {int(last['test']['count']):,} | {accuracy} | {averaged} "
-        f"| {last['test']['step']:,} | {seconds:.0f} | {machine} |"
-    )
+    cells = [
+        f"`jaxcv train {' '.join(ROWS[name])}`",
+        f"{int(last['test']['count']):,}",
+        accuracy,
+        averaged,
+        f"{last['test']['step']:,}",
+        f"{seconds:.0f}",
+        machine,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def write_table() -> None:

@@ -3,7 +3,8 @@
     python -m jaxcv train cifar10_lenet --workdir runs/cifar10_lenet
 
 Data: `jaxcv data prepare cifar10`. Any other TFDS set of 32x32 colour images and ten classes goes by
-its name: `--data.name cifar10_jpeg75`. Result: see the table in README.md.
+its name. Result with `--data.name cifar10_jpeg75`, which is not CIFAR-10: 53.77% after 25,000 steps, 86 s
+on 2 CPU cores (log: scripts/results/cifar10_jpeg75_lenet).
 """
 
 from jaxcv.data import TFDS

@@ -2,7 +2,8 @@
 
     python -m jaxcv train digits_lenet --workdir runs/digits
 
-RESULT_digits
+Result: 98.61% of the 360 test digits after 899 steps, 24 s for the whole command on 2 CPU cores
+(log: scripts/results/digits_lenet).
 """
 
 from jaxcv.data import Digits

@@ -2,8 +2,9 @@
 
     python -m jaxcv train fashion_mnist_cnn --workdir runs/fashion_mnist
 
-Data: `jaxcv data prepare fashion_mnist`. Result: see the table in README.md, and beside it what the
-data set's own table has for such a network.
+Data: `jaxcv data prepare fashion_mnist`. Result: 93.25%, of the averaged weights 93.22%, after 7,500 steps,
+600 s on 2 busy CPU cores (log: scripts/results/fashion_mnist_cnn). The data set's own table has 92.5% for
+such a network.
 """
 
 from jaxcv.data import TFDS

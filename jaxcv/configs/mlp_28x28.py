@@ -2,7 +2,8 @@
 
     python -m jaxcv train mlp_28x28 --workdir runs/mlp
 
-Data: `jaxcv data prepare mnist`; or `--data.name fashion_mnist`. Result: see the table in README.md.
+Data: `jaxcv data prepare mnist`. Result with `--data.name fashion_mnist`: 87.60% after 4,688 steps, 27 s on
+2 CPU cores (log: scripts/results/fashion_mnist_mlp).
 """
 
 from jaxcv.data import TFDS

@@ -1,43 +1,86 @@
 """Sources of records (TFDS, folders, CSV, arrays, synthetic) and the batches drawn from them."""
 
 from jaxcv.data.arrays import NPZ, Arrays, Digits
-from jaxcv.data.batches import Batches, permutation
+from jaxcv.data.batches import Batches
 from jaxcv.data.csv_table import CSV
 from jaxcv.data.decode import DecodeError, decode_image
+from jaxcv.data.faces import (
+    DisjointIdentities,
+    FrequentIdentities,
+    ImagesPerIdentity,
+    People,
+    RecordIO,
+    VerificationPairs,
+    read_pairs,
+    read_verification_bin,
+)
 from jaxcv.data.files import Folder
 from jaxcv.data.fit import fit_image
+from jaxcv.data.masks import MaskValues, class_colors, decode_mask, encode_mask, fit_mask
+from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.preparation import prepare
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
+from jaxcv.data.segmentation_classes import (
+    CAMVID,
+    CITYSCAPES,
+    PETS,
+    VOC,
+    SegmentationClasses,
+)
+from jaxcv.data.segmentation_folder import MaskFolder
+from jaxcv.data.segmentation_tfds import TFDSSegmentation
 from jaxcv.data.sheet import contact_sheet
-from jaxcv.data.source import Dataset, Source, SourceView, Split, stratified_split
+from jaxcv.data.source import Dataset, Source, SourceView, Split, record_labels, stratified_split
 from jaxcv.data.synthetic import Synthetic
 from jaxcv.data.tfds import TFDS, prepared
 
 __all__ = [
+    "CAMVID",
+    "CITYSCAPES",
     "CSV",
     "NPZ",
+    "PETS",
     "TFDS",
+    "VOC",
     "Arrays",
+    "BalancedOrder",
     "Batches",
     "Dataset",
     "DecodeError",
     "Digits",
+    "DisjointIdentities",
     "Folder",
+    "FrequentIdentities",
+    "ImagesPerIdentity",
+    "MaskFolder",
+    "MaskValues",
+    "People",
+    "RecordIO",
     "RecordReader",
+    "SegmentationClasses",
     "Source",
     "SourceView",
     "Split",
     "Synthetic",
+    "TFDSSegmentation",
     "TooManyBadRecordsError",
+    "VerificationPairs",
+    "class_colors",
     "contact_sheet",
     "decode_image",
+    "decode_mask",
+    "encode_mask",
     "fit_image",
+    "fit_mask",
     "gather",
     "materialize",
     "permutation",
     "prepare",
     "prepared",
+    "read_pairs",
+    "read_verification_bin",
+    "record_labels",
     "resident_bytes",
     "stratified_split",
 ]

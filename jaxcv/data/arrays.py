@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
-from jaxcv.data.source import Record, Source, SourceView, Split, stratified_split
+from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 
 
 class ArraySource:
@@ -122,6 +122,7 @@ class Arrays:
 
     def open_named(self, split: Split, name: str) -> Source:
         """`open`, with a name for the messages."""
+        check_split(split, name)
         if (self.test_images is None) != (self.test_labels is None):
             raise ValueError(f"{name}: give both test_images and test_labels, or neither")
         train = self._source(self.images, self.labels, self.class_names, name)
@@ -183,6 +184,7 @@ class NPZ:
 
     def open(self, split: Split) -> Source:
         """Reads the file and opens the train or test part."""
+        check_split(split, self.path)
         path = pathlib.Path(self.path).expanduser()
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
@@ -243,6 +245,7 @@ class Digits:
 
     def open(self, split: Split) -> Source:
         """Opens the train or test part."""
+        check_split(split, "Digits")
         from sklearn.datasets import load_digits
 
         stored = load_digits()

@@ -6,36 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.reader import OnBadRecord, RecordReader, Spec
-from jaxcv.data.source import Source
+from jaxcv.data.source import Source, record_labels
 
 Batch = dict[str, np.ndarray]
 # A training stream without an end: this many steps are more than any run takes.
 _ENDLESS = 2**40
-
-
-def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    """The order of the records in one epoch: a pure function of its arguments.
-
-    The ranks of `length` 64-bit numbers of a Philox generator keyed by (seed, epoch). NumPy
-    promises that raw streams of its bit generators never change, which it does not for
-    `Generator.permutation`.
-
-    Args:
-      seed: at least 0.
-      epoch: at least 0.
-      length: number of records N.
-
-    Returns:
-      int32 [N] (int64 where N >= 2^31), each of 0..N-1 once.
-
-    Example:
-      >>> sorted(permutation(seed=0, epoch=3, length=5).tolist())
-      [0, 1, 2, 3, 4]
-    """
-    stream = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(length)
-    order = np.argsort(stream, kind="stable")
-    return order.astype(np.int32 if length < 2**31 else np.int64)
 
 
 class Batches:
@@ -45,6 +22,9 @@ class Batches:
     the stream, in epoch g // N, and is record permutation(seed, epoch)[g mod N]. Batches straddle
     epochs; every record comes exactly once an epoch. Evaluation (`shuffle=False`) is one pass in
     order; the last batch is filled up with rows of zeros whose mask is False.
+
+    With `images_per_identity` K, training batches are balanced instead: B / K different identities
+    with K different images of each, see `BalancedOrder`.
 
     Nothing depends on what was read before, so a run may be resumed at any step, on any number of
     hosts.
@@ -63,6 +43,11 @@ class Batches:
       on_bad_record: `raise`, or `skip`: a record that cannot be decoded becomes a row of zeros with
         mask False.
       max_bad_records: with `skip`, how many different ones are borne before an error.
+      images_per_identity: K, for training only; a divisor of `batch_size`. None draws records
+        whatever their label.
+
+    Raises:
+      ValueError: a setting is out of range; an identity has fewer than `images_per_identity` images.
 
     Example:
       >>> from jaxcv.data import Digits
@@ -85,6 +70,7 @@ class Batches:
         ignore_label: int | None = None,
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
+        images_per_identity: int | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -103,6 +89,13 @@ class Batches:
             on_bad_record=on_bad_record,
             max_bad_records=max_bad_records,
         )
+        self._balanced: BalancedOrder | None = None
+        if images_per_identity is not None:
+            if not shuffle:
+                raise ValueError("images_per_identity is for training: shuffle must be True")
+            self._balanced = BalancedOrder(
+                record_labels(source), batch_size, images_per_identity, seed, source.class_names
+            )
         self._permutations: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -113,7 +106,9 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """ceil(N / B): the length of an evaluation, and of an epoch of training, rounded up."""
+        """ceil(N / B): the length of an evaluation, and of an epoch of training, rounded up; of
+        balanced training, as many records as there are.
+        """
         return math.ceil(len(self.source) / self.batch_size)
 
     @property
@@ -151,13 +146,10 @@ class Batches:
         if step < 0 or (not self.shuffle and step >= self.steps_per_epoch):
             raise IndexError(f"there is no step {step}; an evaluation has {self.steps_per_epoch}")
         start, stop = step * size, (step + 1) * size
-        if self.shuffle:
-            pieces = []
-            for epoch in range(start // length, (stop - 1) // length + 1):
-                first = max(start - epoch * length, 0)
-                last = min(stop - epoch * length, length)
-                pieces.append(self._permutation(epoch)[first:last])
-            chosen = np.concatenate(pieces)
+        if self._balanced is not None:
+            chosen = self._balanced.indices(step)
+        elif self.shuffle:
+            chosen = self._shuffled(start, stop)
         else:
             chosen = np.arange(start, min(stop, length))
         indices = np.zeros(self.rows, np.int32)
@@ -211,6 +203,16 @@ class Batches:
             num_threads=self.num_threads, prefetch_buffer_size=max(self.prefetch, self.num_threads)
         )
         yield from data.to_iter_dataset(options)
+
+    def _shuffled(self, start: int, stop: int) -> np.ndarray:
+        """Records `start` to `stop` of the training stream."""
+        length = len(self.source)
+        pieces = []
+        for epoch in range(start // length, (stop - 1) // length + 1):
+            first = max(start - epoch * length, 0)
+            last = min(stop - epoch * length, length)
+            pieces.append(self._permutation(epoch)[first:last])
+        return np.concatenate(pieces)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         with self._lock:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import FileSource, nearest_name
 from jaxcv.data.fit import Fit, Size
-from jaxcv.data.source import Source, SourceView, Split, stratified_split
+from jaxcv.data.source import Source, SourceView, Split, check_split, stratified_split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class CSV:
       path: the CSV file.
       image_column: name of the column of image paths.
       label_column: name of the column of labels.
-      split_column: name of a column that says "train" or "test" (other rows are passed over);
-        None takes a stratified part as the test set, see `stratified_split`.
+      split_column: name of a column that says "train", "validation" or "test" (other rows are
+        passed over); None takes a stratified part as the test set, see `stratified_split`.
       root: folder that the paths are relative to; None is the CSV's own.
       test_fraction: the part taken, where there is no split column.
       split_seed: another seed takes another part.
@@ -75,6 +75,7 @@ class CSV:
             apply_exif=self.apply_exif,
         )
         if self.split_column is None:
+            check_split(split, self.path)
             strata = labels if class_names else np.zeros(len(labels), np.int32)
             parts = stratified_split(strata, paths, self.test_fraction, self.split_seed)
             return SourceView(whole, parts[split == "test"])

@@ -30,6 +30,7 @@ files carry one.
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -71,6 +72,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples per pixel
 # Adam7: (first column, first row, column step, row step) of each pass (PNG specification, 8.2).
@@ -138,6 +140,35 @@ def decode_image(
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
+    return decode_with(
+        data,
+        lambda image: _to_array(image, channels, record, background),
+        record=record,
+        max_pixels=max_pixels,
+        apply_exif=apply_exif,
+    )
+
+
+def decode_with(
+    data: bytes,
+    convert: Callable[[Image.Image], np.ndarray],
+    *,
+    record: str,
+    max_pixels: int = MAX_PIXELS,
+    apply_exif: bool = True,
+) -> np.ndarray:
+    """Opens one encoded image with all the checks of this module and hands it to `convert`.
+
+    Args:
+      data: the bytes of the file.
+      convert: from the upright image, whole and in its stored mode, to pixels.
+      record: as in `decode_image`.
+      max_pixels: as in `decode_image`.
+      apply_exif: as in `decode_image`.
+
+    Raises:
+      DecodeError: as `decode_image`, and whatever `convert` raises.
+    """
     if not data:
         raise DecodeError(record, "the file is empty (0 bytes)")
     try:
@@ -153,7 +184,9 @@ def decode_image(
             elif isinstance(image, TiffImagePlugin.TiffImageFile):
                 _check_tiff(image, record)
             image.load()
-            return _to_array(image, channels, record, apply_exif, background)
+            if apply_exif and (transpose := _UPRIGHT.get(_orientation(image))) is not None:
+                return convert(image.transpose(transpose))
+            return convert(image)
     except DecodeError:
         raise
     except Image.UnidentifiedImageError:
@@ -168,14 +201,8 @@ def decode_image(
         raise DecodeError(record, f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def _to_array(
-    image: Image.Image, channels: int, record: str, apply_exif: bool, background: int
-) -> np.ndarray:
-    if apply_exif and (transpose := _UPRIGHT.get(_orientation(image))) is not None:
-        image = image.transpose(transpose)
-    if image.mode.startswith("I;16") or (
-        image.mode == "I" and image.format in (None, "PNG", "PPM")
-    ):
+def _to_array(image: Image.Image, channels: int, record: str, background: int) -> np.ndarray:
+    if is_grey_16(image):
         values = np.asarray(image).astype(np.uint32)
         grey = ((values + 128) // 257).astype(np.uint8)[..., None]
         return grey if channels == 1 else np.repeat(grey, 3, axis=-1)
@@ -188,6 +215,19 @@ def _to_array(
     image = image.convert("L" if channels == 1 else "RGB")
     pixels = np.array(image)
     return pixels[..., None] if channels == 1 else pixels
+
+
+def is_grey_16(image: Image.Image) -> bool:
+    """Whether an image, as loaded, holds 16-bit grey levels (Pillow calls some of them 32-bit)."""
+    return image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format in (None, "PNG", "PPM")
+    )
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Returns (height, width) by the EXIF orientation, without decoding the pixels."""
+    width, height = image.size
+    return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
 from jaxcv.data.fit import Fit, Size, fit_image
-from jaxcv.data.source import Record, Source, SourceView, Split, stratified_split
+from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 
 _OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
 SUFFIXES = frozenset((*_OF_JPEG, *_OF_TIFF, *_OF_PPM, ".pnm", ".png", ".gif", ".webp", ".bmp"))
@@ -108,6 +108,7 @@ class Folder:
 
     def open(self, split: Split) -> Source:
         """Lists the files and opens the train or test part; no image is read yet."""
+        check_split(split, f"the folder {self.root}")
         root = pathlib.Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder")
@@ -140,7 +141,7 @@ class Folder:
         paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            files = _image_files(root, name)
+            files = image_files(root, name)
             if not files and not may_lack:
                 raise ValueError(f"{root / name}: there are no images in this class folder")
             paths.extend(files)
@@ -177,7 +178,7 @@ def _class_folders(root: pathlib.Path) -> list[str]:
     return names
 
 
-def _image_files(root: pathlib.Path, name: str) -> list[str]:
+def image_files(root: pathlib.Path, name: str = "") -> list[str]:
     """Image files below root/name as sorted paths relative to root, with forward slashes."""
     found = []
     for folder, subfolders, files in os.walk(root / name):

@@ -1,5 +1,6 @@
 """Host-side resizing, so that all records of a source have one static shape."""
 
+import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -40,20 +41,57 @@ def fit_image(image: np.ndarray, size: Size, fit: Fit = "stretch") -> np.ndarray
     if target is None or image.shape[:2] == target:
         return image
     height, width = image.shape[:2]
+    place = placement((height, width), target, fit)
+    pixels = _resize(image, place.size, place.box)
+    if place.size == target:
+        return pixels
+    canvas = np.zeros((*target, image.shape[2]), np.uint8)
+    canvas[place.window] = pixels
+    return canvas
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where `fit_image` puts an image.
+
+    Attributes:
+      box: the part of it that is shown, (left, top, right, bottom) in its pixels.
+      size: (height, width) that this part is scaled to.
+      corner: (top, left) of that in the result.
+    """
+
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The rows and columns of the result that show the image."""
+        (top, left), (height, width) = self.corner, self.size
+        return slice(top, top + height), slice(left, left + width)
+
+
+def placement(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> Placement:
+    """Where `fit_image` puts an image of `size` in a result of `target`, both (height, width).
+
+    Example:
+      >>> placement((10, 20), (30, 30), "pad")
+      Placement(box=(0, 0, 20, 10), size=(15, 30), corner=(7, 0))
+    """
+    height, width = size
+    whole = (0, 0, width, height)
     if fit == "stretch":
-        return _resize(image, target)
+        return Placement(whole, target)
     if fit == "crop":
         scale = max(target[0] / height, target[1] / width)
         rows, columns = target[0] / scale, target[1] / scale
         top, left = (height - rows) / 2, (width - columns) / 2
-        return _resize(image, target, (left, top, left + columns, top + rows))
+        return Placement((left, top, left + columns, top + rows), target)
     if fit == "pad":
         scale = min(target[0] / height, target[1] / width)
         inner = (max(1, round(height * scale)), max(1, round(width * scale)))
-        top, left = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
-        canvas = np.zeros((*target, image.shape[2]), np.uint8)
-        canvas[top : top + inner[0], left : left + inner[1]] = _resize(image, inner)
-        return canvas
+        corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
+        return Placement(whole, inner, corner)
     raise ValueError(f"fit must be 'stretch', 'crop' or 'pad', not {fit!r}")
 
 
@@ -67,9 +105,7 @@ def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _resize(
-    image: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float] | None = None,
+    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> np.ndarray:
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)

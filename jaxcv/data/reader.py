@@ -27,7 +27,7 @@ class RecordReader:
       source: where the records come from.
       num_classes: integer labels must lie in [0, num_classes); None takes the number of the
         source's class names, and where there are none, labels are not checked.
-      ignore_label: the one label outside that range that is allowed, or None.
+      ignore_label: the one label outside that range that is allowed, as in label maps, or None.
       on_bad_record: `raise` lets a `DecodeError` through; `skip` puts zeros with mask False in its
         place.
       max_bad_records: with `skip`, how many different bad records are borne before
@@ -141,19 +141,29 @@ class RecordReader:
             )
 
     def _check_label(self, index: int, record: Record) -> None:
-        label = np.asarray(record["label"])
+        """Labels, one or a map of them, and the classes of boxes, whose padding is -1."""
+        if "label" in record:
+            self._check_range(index, np.asarray(record["label"]), "label", self.ignore_label)
+        if "classes" in record:
+            self._check_range(index, np.asarray(record["classes"]), "class", -1)
+
+    def _check_range(self, index: int, label: np.ndarray, name: str, ignored: int | None) -> None:
         if label.dtype.kind == "f":
             if not np.isfinite(label).all():
-                raise ValueError(f"{self.source.record_name(index)}: label {label} is not finite")
+                raise ValueError(f"{self.source.record_name(index)}: {name} {label} is not finite")
             return
         if not self.num_classes:
             return
         bad = (label < 0) | (label >= self.num_classes)
-        if self.ignore_label is not None:
-            bad &= label != self.ignore_label
+        if ignored is not None:
+            bad &= label != ignored
         if bad.any():
+            where = ""
+            if label.ndim:
+                place = ", ".join(map(str, np.argwhere(bad)[0].tolist()))
+                where = f" at [{place}] ({bad.sum()} of {bad.size}; ignored is {ignored})"
             raise ValueError(
-                f"{self.source.record_name(index)}: label {label[bad].flat[0]} is outside "
+                f"{self.source.record_name(index)}: {name} {label[bad].flat[0]}{where} is outside "
                 f"[0, {self.num_classes}), the range of {self.num_classes} classes"
             )
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcv.data.batches import permutation
+from jaxcv.data.masks import class_colors
+from jaxcv.data.order import permutation
 from jaxcv.data.source import Source
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 0) -> "Figure":
     """Draws randomly chosen records in a grid, each under the name of its class.
 
+    A label map is laid over its image in the colours of `class_colors`, ignored pixels left free;
+    the two largest classes stand above, and which colour is which below the grid.
+
     Args:
-      source: records with `image` uint8 [H, W, C] and `label`.
+      source: records with `image` uint8 [H, W, C] and `label`, a number or a map [H, W].
       rows: of the grid; fewer where the source holds less.
       columns: of the grid.
       seed: another seed chooses other records.
@@ -37,12 +41,17 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     height = 1.4 * rows + 0.4  # inches; the last 0.4 for the line above the grid
     figure = Figure(figsize=(1.2 * columns, height), dpi=100)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.6 / height, wspace=0.08, hspace=0.25)
+    shown: set[int] = set()  # classes in label maps
     for place, index in enumerate(chosen.tolist()):
         record = source[index]
         axes = figure.add_subplot(rows, columns, place + 1)
         image = np.asarray(record["image"])
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(_caption(source, record["label"]), fontsize=7)
+        label = np.asarray(record["label"])
+        if label.ndim == 2:
+            axes.imshow(_overlay(label, source))
+            shown.update(np.unique(label).tolist())
+        axes.set_title(_caption(source, label), fontsize=7)
         axes.set_axis_off()
     first = source.record_name(int(chosen[0]))
     count = len(source.class_names)
@@ -53,12 +62,54 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
         y=1 - 0.1 / height,
         va="top",
     )
+    _add_legend(figure, source, sorted(shown))
     return figure
 
 
+def _overlay(label: np.ndarray, source: Source) -> np.ndarray:
+    """Colours float [H, W, 4] of a label map: half transparent, wholly so where it is no class."""
+    count = len(source.class_names)
+    valid = (label >= 0) & (label < count)
+    colors = class_colors(max(count, 1)) / 255
+    picture = np.zeros((*label.shape, 4))
+    picture[..., :3] = colors[np.where(valid, label, 0)]
+    picture[..., 3] = 0.6 * valid
+    return picture
+
+
+def _add_legend(figure: "Figure", source: Source, labels: list[int]) -> None:
+    """A line of colours and names of the classes shown, in room added below the grid."""
+    from matplotlib.patches import Patch
+
+    names = {label: source.class_names[label] for label in labels if _is_class(source, label)}
+    if not names:
+        return
+    colors = class_colors(len(source.class_names)) / 255
+    width, height = figure.get_size_inches()
+    columns = max(1, int(width / 1.3))
+    room = 0.2 * -(-len(names) // columns) + 0.1  # inches
+    old = figure.subplotpars
+    figure.set_size_inches(width, height + room)
+    top = 1 - (1 - old.top) * height / (height + room)
+    figure.subplots_adjust(bottom=(old.bottom * height + room) / (height + room), top=top)
+    patches = [Patch(color=tuple(colors[label]), label=name) for label, name in names.items()]
+    figure.legend(
+        handles=patches, loc="lower center", ncols=columns, fontsize=7, frameon=False, borderpad=0
+    )
+
+
+def _is_class(source: Source, label: int) -> bool:
+    return 0 <= label < len(source.class_names)
+
+
 def _caption(source: Source, label: np.ndarray) -> str:
-    value = np.asarray(label).item()
-    if 0 <= value < len(source.class_names):
-        name = source.class_names[value]
-        return name if len(name) <= 18 else name[:17] + "…"
-    return f"{value:g}"
+    if label.ndim == 2:
+        values, counts = np.unique(label, return_counts=True)
+        largest = [v for v in values[np.argsort(-counts)].tolist() if _is_class(source, v)][:2]
+        return _short(", ".join(source.class_names[v] for v in largest)) if largest else "ignored"
+    value = label.item()
+    return _short(source.class_names[value]) if _is_class(source, value) else f"{value:g}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 18 else text[:17] + "…"

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
 
 
@@ -20,7 +20,8 @@ class Source(Protocol):
     and `label`, an int32 scalar (class) or a float32 scalar (regression). Reading is pure - the
     same index gives the same record - and may happen in several threads at once. A source that
     reads many records faster at once than one by one has `__getitems__(indices) -> list of records`
-    besides; `Batches` then uses it.
+    besides; `Batches` then uses it. One that knows every label without reading the images has
+    `labels` [N]; `record_labels` asks for it.
     """
 
     @property
@@ -46,8 +47,23 @@ class Dataset(Protocol):
     """A frozen dataclass that says where the data are; it stands in an experiment's config."""
 
     def open(self, split: Split) -> Source:
-        """Opens one split; ValueError with one clear line where the data are not as described."""
+        """Opens one split; ValueError with one clear line where the data are not as described.
+
+        Every data set has "train"; one that has no such split as is asked for says so.
+        """
         ...
+
+
+def check_split(split: str, data: str, known: Sequence[str] = ("train", "test")) -> None:
+    """Raises ValueError where a data set is asked for a split that it does not have.
+
+    Args:
+      split: what is asked for.
+      data: what to call the data set in the message.
+      known: the splits that it has.
+    """
+    if split not in known:
+        raise ValueError(f"{data} has no split {split!r}; it has {' and '.join(map(repr, known))}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,9 +100,41 @@ class SourceView:
         read_many = getattr(self.source, "__getitems__", None)
         return read_many(inner) if read_many else [self.source[index] for index in inner]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """[N] label of each record, as the source viewed knows it."""
+        return record_labels(self.source)[np.asarray(self.indices, np.int64)]
+
     def record_name(self, index: int) -> str:
         """Name of the record in the source viewed."""
         return self.source.record_name(int(self.indices[index]))
+
+
+def record_labels(source: Source) -> np.ndarray:
+    """The label of every record: what the source knows, else read record by record.
+
+    Args:
+      source: N records; one with `labels` is not read.
+
+    Returns:
+      [N] int32 or float32, in the source's order.
+
+    Raises:
+      ValueError: the labels are no scalars, but maps or boxes.
+
+    Example:
+      >>> from jaxcv.data import Digits
+      >>> record_labels(Digits().open("test"))[:5].tolist()
+      [7, 5, 8, 0, 5]
+    """
+    known = getattr(source, "labels", None)
+    if known is None:
+        known = [np.asarray(source[index]["label"]) for index in range(len(source))]
+        if known and known[0].ndim:
+            raise ValueError(f"{source.record_name(0)}: its label is no scalar: {known[0].shape}")
+    labels = np.asarray(known)
+    integers = np.issubdtype(labels.dtype, np.integer)
+    return labels.astype(np.int32 if integers else np.float32, copy=False)
 
 
 def stratified_split(

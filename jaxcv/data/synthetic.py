@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from jaxcv.data.fit import size_pair
-from jaxcv.data.source import Record, Source, Split
+from jaxcv.data.source import Record, Source, Split, check_split
 
 _SPLIT_NUMBER = {"train": 0, "test": 1}
 
@@ -22,6 +22,11 @@ class SyntheticSource:
         self.class_names = tuple(f"class {c}" for c in range(dataset.num_classes))
         height, width = size_pair(dataset.image_size) or (1, 1)
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N], the class of each record."""
+        return (np.arange(self._length) % self._dataset.num_classes).astype(np.int32)
 
     def __len__(self) -> int:
         return self._length
@@ -83,6 +88,7 @@ class Synthetic:
 
     def open(self, split: Split) -> Source:
         """Opens the train or test split; nothing is generated yet."""
+        check_split(split, "Synthetic")
         if self.num_classes < 1 or self.num_examples < 1 or self.num_test_examples < 1:
             raise ValueError(f"synthetic data need at least one class and one record; found {self}")
         return SyntheticSource(self, split)

@@ -6,15 +6,16 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
 from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
-from jaxcv.data.source import Record, Source, Split
+from jaxcv.data.source import Record, Source, Split, check_split
 
+_CHUNK = 512
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -97,6 +98,11 @@ def _registered() -> tuple[str, ...]:
 class TFDSSource:
     """One split of a prepared data set; images are decoded by `decode_image`."""
 
+    # None where a label is no scalar.
+    _label_dtype: Any = None
+    # Label by text, where the data set stores names.
+    _number: dict[str, int] | None = None
+
     def __init__(self, dataset: "TFDS", split: str):
         import tensorflow_datasets as tfds
 
@@ -118,17 +124,31 @@ class TFDSSource:
             raise ValueError(
                 f"feature {dataset.image_key!r} of {dataset.name!r} is not an image: {image}"
             )
+        self._channels = dataset.channels or (1 if image.shape[-1] == 1 else 3)
+        self.class_names: tuple[str, ...] = ()
+        self._open_label(tfds, label)
+        self._records = _data_source(tfds, builder, dataset, split)
+
+    def _open_label(self, tfds: Any, label: Any) -> None:
+        """Takes what is to be known of the label's feature; ValueError if it is of another kind."""
+        dataset = self._dataset
+        if isinstance(label, tfds.features.Text):
+            folder = find_prepared(dataset.name, dataset.data_dir)
+            self.class_names = _texts(folder, dataset.label_key)
+            self._number = {name: i for i, name in enumerate(self.class_names)}
+            self._label_dtype = np.int32
+            return
         if label.shape != () or not np.issubdtype(label.np_dtype, np.number):
+            is_map = isinstance(label, tfds.features.Image)
+            masks = " (label maps are read by TFDSSegmentation)" if is_map else ""
             raise ValueError(
                 f"feature {dataset.label_key!r} of {dataset.name!r} is not a class or a number: "
-                f"{label}"
+                f"{label}{masks}"
             )
-        self._channels = dataset.channels or (1 if image.shape[-1] == 1 else 3)
-        classes = isinstance(label, tfds.features.ClassLabel)
-        self.class_names = tuple(map(label.int2str, range(label.num_classes))) if classes else ()
+        if isinstance(label, tfds.features.ClassLabel):
+            self.class_names = tuple(map(label.int2str, range(label.num_classes)))
         integer = np.issubdtype(label.np_dtype, np.integer)
         self._label_dtype = np.int32 if integer else np.float32
-        self._records = _data_source(tfds, builder, dataset, split)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -156,24 +176,74 @@ class TFDSSource:
 
     def _record(self, index: int, stored: dict[str, Any]) -> Record:
         dataset = self._dataset
-        image = stored[dataset.image_key]
-        if self._encoded:
-            image = decode_image(
-                image,
-                channels=self._channels,
-                record=self.record_name(index),
-                max_pixels=dataset.max_pixels,
-            )
-        else:
-            image = convert_channels(image, self._channels)
         return {
-            "image": fit_image(image, dataset.size, dataset.fit),
-            "label": self._label_dtype(stored[dataset.label_key]),
+            "image": fit_image(self._image(index, stored), dataset.size, dataset.fit),
+            "label": self._label(stored),
         }
+
+    def _label(self, stored: dict[str, Any]) -> np.int32 | np.float32:
+        label = stored[self._dataset.label_key]
+        if self._number is not None:
+            return np.int32(self._number[_text(label)])
+        return self._label_dtype(label)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """[N] int32 or float32, label of each record; reads all records once, decodes no image."""
+        if self._label_dtype is None:
+            raise ValueError(f"{self._name}: there is no single label in each record")
+        labels = [self._label(stored) for stored in _stored(self._records)]
+        return np.asarray(labels, self._label_dtype)
+
+    def _image(self, index: int, stored: dict[str, Any]) -> np.ndarray:
+        """The decoded image uint8 [H, W, C], at its own size."""
+        image = stored[self._dataset.image_key]
+        if not self._encoded:
+            return convert_channels(image, self._channels)
+        return decode_image(
+            image,
+            channels=self._channels,
+            record=self.record_name(index),
+            max_pixels=self._dataset.max_pixels,
+        )
 
     def record_name(self, index: int) -> str:
         """`name:version split[index]`."""
         return f"{self._name}[{index}]"
+
+
+def _stored(records: Any) -> Iterator[dict[str, Any]]:
+    """Every record as it is stored, read some hundred at once."""
+    for start in range(0, len(records), _CHUNK):
+        yield from records.__getitems__(list(range(start, min(start + _CHUNK, len(records)))))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@functools.cache
+def _texts(folder: pathlib.Path, key: str) -> tuple[str, ...]:
+    """The different texts of a feature over all splits, sorted: names of the classes.
+
+    Over all, so that slices of a split number them alike. Read once in a process.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(os.fspath(folder))
+    source = TFDS(name=builder.info.name, label_key=key)
+    texts: set[str] = set()
+    count = 0
+    for split in builder.info.splits:
+        for stored in _stored(_data_source(tfds, builder, source, split)):
+            texts.add(_text(stored[key]))
+            count += 1
+    if len(texts) == count:
+        raise ValueError(
+            f"feature {key!r} of {builder.info.name!r} is not a class or a number: it is a text that "
+            f"is another in each of {count} records"
+        )
+    return tuple(sorted(texts))
 
 
 def _data_source(tfds: Any, builder: Any, dataset: "TFDS", split: str) -> Any:
@@ -204,9 +274,11 @@ class TFDS:
       name: `name`, `name:version`, `name/config` or `name/config:version`.
       train_split: TFDS split, slices included: `train[:90%]`.
       test_split: the split to evaluate on.
+      validation_split: the split to choose settings on, where it is asked for.
       data_dir: folder of prepared data sets; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       image_key: name of the feature that holds the image.
-      label_key: name of the feature that holds the label: a class, or a number for regression.
+      label_key: name of the feature that holds the label: a class, a text that names one (as the
+        people of `lfw`; numbered in the order of the names), or a number for regression.
       size: resize to this size, see `fit_image`; None needs images of one size.
       fit: how to resize.
       channels: 1, 3, or None for what the data set declares.
@@ -216,6 +288,7 @@ class TFDS:
     name: str
     train_split: str = "train"
     test_split: str = "test"
+    validation_split: str = "validation"
     data_dir: str | None = None
     image_key: str = "image"
     label_key: str = "label"
@@ -225,5 +298,10 @@ class TFDS:
     max_pixels: int = MAX_PIXELS
 
     def open(self, split: Split) -> Source:
-        """Opens the train or test split; records are read when asked for."""
-        return TFDSSource(self, self.train_split if split == "train" else self.test_split)
+        """Opens a split; records are read when asked for."""
+        check_split(split, self.name, ("train", "validation", "test"))
+        names = (self.train_split, self.validation_split, self.test_split)
+        return self._source(dict(zip(("train", "validation", "test"), names))[split])
+
+    def _source(self, split: str) -> TFDSSource:
+        return TFDSSource(self, split)

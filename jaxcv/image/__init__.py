@@ -12,6 +12,13 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
 `Mixup` and `CutMix` take a whole batch: `(key, images, labels) -> (images, labels)`.
 """
 
+from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
+from jaxcv.image.annotations import (
+    IGNORE_LABEL,
+    transform_boxes,
+    transform_points,
+    transform_sample,
+)
 from jaxcv.image.color import (
     adjust_brightness,
     adjust_contrast,
@@ -42,7 +49,7 @@ from jaxcv.image.preprocess import (
     Resize,
 )
 from jaxcv.image.random_color import ColorJitter, GaussianBlur, GaussianNoise, RandomGrayscale
-from jaxcv.image.random_crop import RandomCrop, RandomResizedCrop
+from jaxcv.image.random_crop import RandomCrop, RandomResizedCrop, RandomScaleCrop
 from jaxcv.image.random_erasing import Cutout, RandomErasing
 from jaxcv.image.random_geometry import (
     GeometricTransform,
@@ -71,6 +78,8 @@ from jaxcv.image.warping import (
 )
 
 __all__ = [
+    "FACE_TEMPLATE",
+    "IGNORE_LABEL",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "CenterCrop",
@@ -93,6 +102,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomScaleCrop",
     "RandomTranslation",
     "RandomVerticalFlip",
     "Resize",
@@ -109,12 +119,14 @@ __all__ = [
     "adjust_sharpness",
     "affine",
     "affine_matrix",
+    "align_face",
     "apply_sequence",
     "autocontrast",
     "center_crop",
     "compose",
     "crop",
     "equalize",
+    "face_template",
     "flip_horizontal",
     "flip_matrix",
     "flip_vertical",
@@ -130,8 +142,12 @@ __all__ = [
     "rotation_matrix",
     "scaling_matrix",
     "shear_matrix",
+    "similarity_matrix",
     "solarize",
     "to_float",
+    "transform_boxes",
+    "transform_points",
+    "transform_sample",
     "translate",
     "translation_matrix",
     "warp",

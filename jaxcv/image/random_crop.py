@@ -1,4 +1,4 @@
-"""Random crops of one image: at their own scale, or scaled to a fixed size.
+"""Random crops of one image: at their own scale, at a random one, or scaled to a fixed size.
 
 Geometric transforms with `matrix` and `output_size`, as `random_geometry` explains. `fill` is a
 grey level in [0, 1], whatever the dtype.
@@ -15,6 +15,7 @@ from jaxcv.image.geometry import PaddingMode, ResizeMethod, crop, pad, scale_and
 from jaxcv.image.pixels import (
     Size,
     check_choice,
+    check_fill,
     check_level,
     check_number,
     check_range,
@@ -179,3 +180,79 @@ class RandomResizedCrop:
             method=self.method,
             antialias=self.antialias,
         )
+
+
+@dataclass(frozen=True)
+class RandomScaleCrop:
+    """The image at a random scale, seen through a window of fixed size: for dense prediction.
+
+    Where the scaled image is larger than the window, the window lies anywhere in it; where it is
+    smaller, it lies anywhere in the window and the rest is `fill` (in a label map that follows by
+    `transform_sample`, the ignore label). The magnification is drawn uniformly, as by L.-C. Chen et
+    al., Rethinking atrous convolution for semantic image segmentation, 2017, section 4.1, whose
+    range is the default, and, with (0.1, 2), by G. Ghiasi et al., Simple copy-paste, CVPR 2021, who
+    call it large-scale jittering. The shift is whole pixels, so that scale 1 interpolates nothing.
+
+    Attributes:
+      size: (height, width) of the window.
+      scale: (smallest, largest) magnification of the image.
+      method: as in `resize`.
+      antialias: as in `resize`.
+      fill: grey level in [0, 1] where there is no image.
+
+    Example:
+      >>> crop = RandomScaleCrop(size=(4, 6), scale=(0.5, 1.0), fill=0.5)
+      >>> crop(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+      (4, 6, 3)
+    """
+
+    size: Size = (512, 512)
+    scale: tuple[float, float] = (0.5, 2.0)
+    method: ResizeMethod = "bilinear"
+    antialias: bool = True
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        check_range(self.scale, "scale", 1e-6)
+        check_choice(self.method, "method", get_args(ResizeMethod))
+        check_level(self.fill)
+
+    def output_size(self, size: Size) -> Size:
+        """Returns the size of the window, whatever the image's."""
+        return check_size(self.size)
+
+    def _scale_and_shift(self, key: jax.Array, size: Size) -> tuple[jax.Array, jax.Array]:
+        """Returns the magnification, and the shift (down, right) in output pixels, `[2]`."""
+        scale_key, place_key = jax.random.split(key)
+        scale = jax.random.uniform(scale_key, (), jnp.float32, *self.scale)
+        room = jnp.asarray(self.output_size(size)) - scale * jnp.asarray(size)
+        return scale, jnp.round(jax.random.uniform(place_key, (2,), jnp.float32) * room)
+
+    def matrix(self, key: jax.Array, size: Size) -> jax.Array:
+        """Returns the scaling and shift `[3, 3]` for an image of `size`."""
+        scale, (down, right) = self._scale_and_shift(key, size)
+        return compose(scaling_matrix(scale, scale), translation_matrix(right, down))
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """Returns what the window shows, `[height, width, C]`."""
+        image = check_single(image)
+        size, window = size_of(image), self.output_size(size_of(image))
+        fill = pixel_value(self.fill, image.dtype)
+        if self.method == "nearest":
+            matrix = self.matrix(key, size)
+            return warp(image, matrix, window, interpolation="nearest", fill=fill)
+        scale, shift = self._scale_and_shift(key, size)
+        values = scale_and_translate(
+            image,
+            window,
+            jnp.stack([scale, scale]),
+            shift,
+            method=self.method,
+            antialias=self.antialias,
+        )
+        # Which rows and columns show the image: the rule of `warp`.
+        points = [(jnp.arange(window[axis]) + 0.5 - shift[axis]) / scale for axis in (0, 1)]
+        rows, columns = ((p >= 0) & (p < size[axis]) for axis, p in enumerate(points))
+        inside = rows[:, None, None] & columns[None, :, None]
+        return jnp.where(inside, values, check_fill(fill, image.dtype))

@@ -4,11 +4,76 @@ A metrics object is a pytree of sums and counts. It adds up leaf by leaf over ba
 `psum`, over devices; its module's `summary` turns the total into named numbers in float64 on the
 host. Rows whose mask is False count nowhere, so evaluation is exact for every batch size and device
 count.
+
+Verification and identification compare examples with each other, and so are computed on the host
+from all embeddings at once: `roc` and what is read from it, `fold_accuracy`, `search_ranks`.
 """
 
 from jaxcv.metrics.binary import BinaryMetrics
+from jaxcv.metrics.bootstrap import bootstrap_intervals
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.classification import ClassificationMetrics
+from jaxcv.metrics.folds import FoldAccuracy, fold_accuracy, squared_distance_grid
+from jaxcv.metrics.identification import (
+    IdentificationPoint,
+    SearchRanks,
+    cumulative_match,
+    nearest_neighbor_accuracy,
+    rank_scores,
+    search_ranks,
+    true_identification_rate_at,
+)
+from jaxcv.metrics.identity_errors import IdentityErrors, hardest_pairs, identity_errors
+from jaxcv.metrics.pairs import PairScores, cosine_scores, indexed_scores, pair_scores
 from jaxcv.metrics.regression import RegressionMetrics
+from jaxcv.metrics.templates import Templates, template_embeddings, template_pair_scores
+from jaxcv.metrics.verification import (
+    Det,
+    OperatingPoint,
+    Roc,
+    area_under_roc,
+    det,
+    equal_error_point,
+    equal_error_rate,
+    roc,
+    true_accept_rate_at,
+    verification_summary,
+)
 
-__all__ = ["BinaryMetrics", "CalibrationBins", "ClassificationMetrics", "RegressionMetrics"]
+__all__ = [
+    "BinaryMetrics",
+    "CalibrationBins",
+    "ClassificationMetrics",
+    "Det",
+    "FoldAccuracy",
+    "IdentificationPoint",
+    "IdentityErrors",
+    "OperatingPoint",
+    "PairScores",
+    "RegressionMetrics",
+    "Roc",
+    "SearchRanks",
+    "Templates",
+    "area_under_roc",
+    "bootstrap_intervals",
+    "cosine_scores",
+    "cumulative_match",
+    "det",
+    "equal_error_point",
+    "equal_error_rate",
+    "fold_accuracy",
+    "hardest_pairs",
+    "identity_errors",
+    "indexed_scores",
+    "nearest_neighbor_accuracy",
+    "pair_scores",
+    "rank_scores",
+    "roc",
+    "search_ranks",
+    "squared_distance_grid",
+    "template_embeddings",
+    "template_pair_scores",
+    "true_accept_rate_at",
+    "true_identification_rate_at",
+    "verification_summary",
+]

@@ -14,3 +14,14 @@ def divide(numerator: np.ndarray, denominator: np.ndarray, *, empty: float) -> n
     denominator = np.asarray(denominator, np.float64)
     is_empty = denominator == 0
     return np.where(is_empty, empty, numerator / np.where(is_empty, 1.0, denominator))
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there is none.
+
+    Example:
+        >>> mean_of_known(np.array([1.0, np.nan, 2.0]))
+        1.5
+    """
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -5,11 +5,15 @@ Every model is called as `model.apply(variables, images, train=..., mask=...)` w
 dtype it computes in.
 """
 
+from jaxcv.models.embedding import EmbeddingClassifier, EmbeddingOutputs
 from jaxcv.models.face_cnn import FaceCNN
 from jaxcv.models.inputs import ComputeDtype
+from jaxcv.models.iresnet import IResNet
 from jaxcv.models.lenet import LeNet
 from jaxcv.models.mlp import MLP
+from jaxcv.models.mobile_face_net import MobileFaceNet
 from jaxcv.models.normalization import BatchNorm
+from jaxcv.models.prelu import PReLU
 from jaxcv.models.resnet import ResNet, ResNetBackbone
 from jaxcv.models.small_cnn import SmallCNN
 from jaxcv.models.wide_resnet import WideResNet
@@ -18,8 +22,13 @@ __all__ = [
     "MLP",
     "BatchNorm",
     "ComputeDtype",
+    "EmbeddingClassifier",
+    "EmbeddingOutputs",
     "FaceCNN",
+    "IResNet",
     "LeNet",
+    "MobileFaceNet",
+    "PReLU",
     "ResNet",
     "ResNetBackbone",
     "SmallCNN",

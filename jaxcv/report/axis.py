@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
+
+_PERCENTAGES = (
+    *(0.0001, 0.001, 0.01, 0.1, 1.0, 5.0, 10.0, 20.0, 40.0),
+    *(60.0, 80.0, 90.0, 95.0, 99.0, 99.9, 99.99),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Maps data in [low, high] to pixels in [start, end], linearly or by logarithm.
+    """Maps data in [low, high] to pixels in [start, end], linearly, by logarithm or by probit.
 
     Attributes:
-        low, high: Range of the data, low < high; both positive where `log`.
+        low, high: Range of the data, low < high; both positive where `log`, in (0, 100) where
+            `probit`.
         start, end: Pixels of low and high; start > end for an axis that points up.
         log: Whether equal distances stand for equal ratios.
+        probit: Whether values are percentages of a normal distribution, and equal distances stand
+            for equal numbers of standard deviations.
     """
 
     low: float
@@ -22,6 +31,7 @@ class Axis:
     start: float
     end: float
     log: bool = False
+    probit: bool = False
 
     @classmethod
     def around(
@@ -42,15 +52,19 @@ class Axis:
 
     def __call__(self, value: float) -> float:
         """Pixel of a value."""
-        low, high = self.low, self.high
-        if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
+        low, high, value = (self._scaled(v) for v in (self.low, self.high, value))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def _scaled(self, value: float) -> float:
+        if self.log:
+            return math.log(value)
+        return NormalDist().inv_cdf(value / 100) if self.probit else value
 
     def ticks(self, count: int = 5, *, whole: bool = False) -> list[float]:
         """Round numbers within the range, about `count` of them; only whole ones if `whole`."""
-        if self.log:
-            ticks = _log_ticks(self.low, self.high, count)
+        if self.log or self.probit:
+            usual = [p for p in _PERCENTAGES if self.low <= p <= self.high]
+            ticks = usual if self.probit else _log_ticks(self.low, self.high, count)
             if len(ticks) >= 2:
                 return ticks
         step = _nice_step((self.high - self.low) / count)

@@ -1,16 +1,17 @@
-"""Line charts and the reliability diagram, as inline SVG that follows the page's colours."""
+"""Line charts, curves, histograms, the reliability diagram: inline SVG in the page's colours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from jaxcv.report import svg
 from jaxcv.report.axis import Axis, tick_labels
 from jaxcv.report.markup import Markup, join, tag
 
 Points = Sequence[tuple[float, float]]
+Scale = Literal["linear", "log", "probit"]
 
 WIDTH, HEIGHT = 520, 290
 SMALL_WIDTH, SMALL_HEIGHT = 360, 220
@@ -35,14 +36,19 @@ def thin(points: Points, limit: int = MAX_POINTS) -> list[tuple[float, float]]:
     return thinned
 
 
-def _frame(x: Axis, y: Axis, x_label: str, y_label: str, *, floor: float) -> Markup:
-    """Grid lines, ticks and the names of both axes; the x axis lies at `floor`."""
+def _frame(
+    x: Axis, y: Axis, x_label: str, y_label: str, *, floor: float, whole: bool = True
+) -> Markup:
+    """Grid lines, ticks and the names of both axes; the x axis lies at `floor`.
+
+    `whole` leaves only whole numbers among the ticks of a linear x axis.
+    """
     many = 6 if x.end > SMALL_WIDTH else 4
     parts = []
     for value, label in zip(y.ticks(), tick_labels(y.ticks())):
         parts.append(svg.line(x.start, y(value), x.end, y(value), class_="grid"))
         parts.append(svg.text(label, x.start - 8, y(value) + 4, anchor="end"))
-    x_ticks = x.ticks(many, whole=True)
+    x_ticks = x.ticks(many, whole=whole)
     for value, label in zip(x_ticks, tick_labels(x_ticks)):
         parts.append(svg.line(x(value), floor, x(value), floor + 5, class_="axis"))
         parts.append(svg.text(label, x(value), floor + 18))
@@ -131,6 +137,101 @@ def _steps_axis(steps: Sequence[float], end: float) -> Axis:
     if low < high:
         return Axis(low=min(low, 0.0), high=high, start=LEFT, end=end)
     return Axis(low=low - 1, high=high + 1, start=LEFT, end=end)
+
+
+def curve_chart(
+    series: Mapping[str, Points],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    scales: tuple[Scale, Scale] = ("linear", "linear"),
+    dots: Sequence[tuple[float, float, str]] = (),
+    diagonal: bool = False,
+    note: str = "",
+) -> Markup:
+    """One curve per series on axes of a given range: ROC, DET, precision against recall.
+
+    Args:
+        series: `{name: [(x, y), ...]}` within the ranges; a NaN for y leaves a gap.
+        title: Title of the chart.
+        x_label: What x is, with its unit.
+        y_label: What y is, with its unit.
+        x_range: Least and greatest x shown.
+        y_range: Least and greatest y shown.
+        scales: Of the x and of the y axis; "probit" wants percentages in (0, 100).
+        dots: Points to be marked, `(x, y, text)`; the text appears under the mouse pointer.
+        diagonal: Whether to draw the line x = y.
+        note: A sentence below the chart.
+    """
+    x = _scaled_axis(x_range, scales[0], start=LEFT, end=WIDTH - RIGHT)
+    y = _scaled_axis(y_range, scales[1], start=HEIGHT - BOTTOM, end=TOP)
+    parts, legend = [], []
+    if diagonal:
+        low, high = max(x.low, y.low), min(x.high, y.high)
+        parts.append(svg.line(x(low), y(low), x(high), y(high), class_="diagonal"))
+    for i, (name, points) in enumerate(series.items()):
+        color = f"series-{i % 6}"
+        parts.append(tag("path", class_=f"line {color}", d=_path(points, x, y)))
+        legend.append(tag("span", tag("i", class_=color), name, class_="key"))
+    for px, py, hint in dots:
+        if x.low <= px <= x.high and y.low <= py <= y.high:
+            parts.append(svg.dot(x(px), y(py), 4, hint=hint, class_="dot series-1"))
+    frame = _frame(x, y, x_label, y_label, floor=y.start, whole=False)
+    keys = join(*legend) if len(series) > 1 else None
+    return _figure(title, keys, join(frame, *parts), note=note)
+
+
+def _scaled_axis(limits: tuple[float, float], scale: Scale, *, start: float, end: float) -> Axis:
+    low, high = limits
+    is_log, is_probit = scale == "log", scale == "probit"
+    return Axis(low=low, high=high, start=start, end=end, log=is_log, probit=is_probit)
+
+
+def histogram_chart(
+    series: Mapping[str, Sequence[float]],
+    edges: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    lines: Mapping[str, float] | None = None,
+    note: str = "",
+) -> Markup:
+    """Histograms over the same bins, one before the other.
+
+    Args:
+        series: `{name: [n heights]}`, none negative.
+        edges: n + 1 limits of the bins, ascending.
+        title: Title of the chart.
+        x_label: What x is, with its unit.
+        y_label: What the heights are, with their unit.
+        lines: `{text: x}`, upright lines.
+        note: A sentence below the chart.
+    """
+    tallest = max((v for heights in series.values() for v in heights), default=0.0) or 1.0
+    x = Axis(low=edges[0], high=edges[-1], start=LEFT, end=WIDTH - RIGHT)
+    y = Axis(low=0.0, high=1.08 * tallest, start=HEIGHT - BOTTOM, end=TOP)
+    parts, legend = [], []
+    for i, (name, heights) in enumerate(series.items()):
+        color = f"series-{i % 6}"
+        for value, low, high in zip(heights, edges[:-1], edges[1:]):
+            if value:
+                hint = f"{name}, {low:.4g} to {high:.4g}: {value:.4g} {y_label}"
+                left, width, top = x(low), x(high) - x(low), y(value)
+                look = f"fill {color}"
+                parts.append(svg.rectangle(left, top, width, y.start - top, hint=hint, class_=look))
+        legend.append(tag("span", tag("i", class_=color), name, class_="key"))
+    for text, value in (lines or {}).items():
+        if x.low <= value <= x.high:
+            anchor: svg.Anchor = "end" if x(value) > WIDTH / 2 else "start"
+            shift = -6 if anchor == "end" else 6
+            parts.append(svg.line(x(value), y.start, x(value), TOP, class_="diagonal"))
+            parts.append(svg.text(text, x(value) + shift, TOP + 10, anchor=anchor))
+    frame = _frame(x, y, x_label, y_label, floor=y.start, whole=False)
+    return _figure(title, join(*legend), join(frame, *parts), note=note)
 
 
 def reliability_diagram(calibration: Mapping[str, Any], error: float) -> Markup:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_SHARES = ("accuracy", "precision", "recall", "f1", "calibration_error", "rate")
+_SHARES = ("accuracy", "precision", "recall", "f1", "accuracy_std", "calibration_error", "rate")
 
 
 def is_share(name: str) -> bool:
     """Whether a metric of this name is a share of 1, shown in percent."""
-    return name.endswith(_SHARES) and "learning" not in name
+    is_rate = name.endswith(_SHARES) or "_rate_at_" in name
+    return is_rate and "learning" not in name
 
 
 def title_of(name: str) -> str:

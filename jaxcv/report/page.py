@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxcv.report import sections
 from jaxcv.report.markup import Markup, join, tag
-from jaxcv.report.sections import Mistake
 
 # The browser itself is told to fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -25,8 +24,8 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
-    mistakes: Sequence[Mistake] = (),
     samples: tuple[np.ndarray, Sequence[Any] | np.ndarray] | None = None,
+    task_sections: Mapping[str, Markup | None] | None = None,
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -39,9 +38,10 @@ def write_report(
         history: Rows of metrics.jsonl: dicts with `step`, `split` and numbers.
         summary: What a metrics module's `summary` returned for the test examples.
         class_names: Names of the classes, in order; numbers stand for those that are missing.
-        mistakes: Wrong predictions to be shown, the most confident first.
         samples: Augmented training images [N, H, W, C] and their N labels: classes,
             distributions [N, C] or numbers.
+        task_sections: `{heading: content}` of what only this task has to show, for instance
+            `jaxcv.report.faces.face_sections`; it follows the evaluation.
         config: The experiment as nested JSON values; the key `class` of a dict is its headline.
         environment: Versions and hardware, see `jaxcv.train.collect_environment`.
 
@@ -58,7 +58,7 @@ def write_report(
     parts = {
         "Training": sections.curves(history),
         "Evaluation": sections.evaluation(summary, class_names),
-        "Most confident mistakes": sections.mistakes_gallery(mistakes),
+        **(task_sections or {}),
         "Augmented training images": (
             sections.samples_gallery(*samples, class_names) if samples is not None else None
         ),

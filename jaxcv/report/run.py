@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import image as image_ops
-from jaxcv.data import Source
 from jaxcv.report.page import write_report
-from jaxcv.report.sections import Mistake
+from jaxcv.report.task_sections import task_sections
 from jaxcv.train import (
     Experiment,
     Run,
@@ -22,12 +21,11 @@ from jaxcv.train import (
     evaluate_state,
     make_evaluator,
     open_workdir,
-    predict_test,
 )
 from jaxcv.train.config_file import to_json
 from jaxcv.train.logging import rows_until
 
-_MISTAKES, _SAMPLES = 24, 24
+_SAMPLES = 24
 
 
 def report_run(
@@ -56,7 +54,7 @@ def report_run(
     run, state = open_workdir(workdir, runtime, step, experiment)
     results = results or evaluate_state(make_evaluator(run), state)
     environment = workdir / "environment.json"
-    mistakes = confident_mistakes(run, state, _MISTAKES)
+    sections = task_sections(run, state)
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
         return path
@@ -70,7 +68,7 @@ def report_run(
         history=rows_until(workdir, int(state.step)),
         summary=results["test"],
         class_names=run.train_source.class_names,
-        mistakes=mistakes,
+        task_sections=sections,
         samples=augmented_samples(run, state, _SAMPLES),
         config=to_json(run.experiment),
         environment=json.loads(environment.read_text()) if environment.exists() else None,
@@ -80,28 +78,6 @@ def report_run(
 def _data_name(run: Run) -> str:
     data = run.experiment.data
     return str(getattr(data, "name", None) or getattr(data, "root", None) or type(data).__name__)
-
-
-def confident_mistakes(run: Run, state: TrainState, count: int) -> list[Mistake]:
-    """The wrong predictions on the test records of which the model was surest; [] for regression."""
-    classes = run.experiment.task.class_count()
-    if classes is None:
-        return []
-    found = predict_test(run, state.variables)
-    wrong = np.flatnonzero(found["mask"] & (found["prediction"] != found["label"]))
-    surest = wrong[np.argsort(-found["confidence"][wrong], kind="stable")][:count]
-    source: Source = run.test_source
-    names = source.class_names or [str(c) for c in range(classes)]
-    return [
-        Mistake(
-            image=source[int(i)]["image"],
-            true=names[int(found["label"][i])],
-            predicted=names[int(found["prediction"][i])],
-            confidence=float(found["confidence"][i]),
-            record=source.record_name(int(i)),
-        )
-        for i in surest
-    ]
 
 
 def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarray, np.ndarray]:

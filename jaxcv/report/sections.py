@@ -17,6 +17,11 @@ from jaxcv.report.tables import confused_table, outline, per_class_table, table
 
 HEADLINES = (
     "accuracy",
+    "mean_iou",
+    "pixel_accuracy",
+    "equal_error_rate",
+    "true_accept_rate_at_far_0.01",
+    "area_under_roc",
     "loss",
     "top_5_accuracy",
     "f1",
@@ -28,7 +33,7 @@ HEADLINES = (
     "count",
 )
 
-_CURVES = ("loss", "accuracy", "mean_absolute_error")
+_CURVES = ("loss", "accuracy", "mean_iou", "equal_error_rate", "mean_absolute_error")
 _SMALL_CURVES = ("learning_rate", "gradient_norm", "images_per_second")
 
 _UNITS = {

@@ -2,7 +2,19 @@
 
 from jaxcv.tasks.binary import BinaryClassification
 from jaxcv.tasks.classification import Classification
+from jaxcv.tasks.face import FaceRecognition
+from jaxcv.tasks.metric_learning import MetricLearning, SupervisedContrastive, Triplet
 from jaxcv.tasks.regression import Regression
-from jaxcv.tasks.task import Task
+from jaxcv.tasks.task import AXIS, Task
 
-__all__ = ["BinaryClassification", "Classification", "Regression", "Task"]
+__all__ = [
+    "AXIS",
+    "BinaryClassification",
+    "Classification",
+    "FaceRecognition",
+    "MetricLearning",
+    "Regression",
+    "SupervisedContrastive",
+    "Task",
+    "Triplet",
+]

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.binary import BinaryMetrics, summary
-from jaxcv.tasks.task import Batch
+from jaxcv.tasks.task import Batch, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class BinaryClassification:
+class BinaryClassification(Task):
     """Label 1 against label 0; the model gives one logit, [B,1].
 
     Attributes:
@@ -23,9 +23,9 @@ class BinaryClassification:
 
     positive_weight: float = 1.0
 
-    def output_count(self) -> int:
-        """One logit."""
-        return 1
+    def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
+        """Wants logits [B, 1]."""
+        check_logits(outputs, images, 1)
 
     def class_count(self) -> int:
         """The labels are 0 and 1."""

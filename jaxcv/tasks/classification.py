@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.classification import ClassificationMetrics, summary
-from jaxcv.tasks.task import Batch
+from jaxcv.tasks.task import Batch, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification:
+class Classification(Task):
     """One class of `num_classes` per image.
 
     Attributes:
@@ -29,9 +29,9 @@ class Classification:
     class_weights: tuple[float, ...] = ()
     top_k: int = 5
 
-    def output_count(self) -> int:
-        """One logit per class."""
-        return self.num_classes
+    def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
+        """Wants logits [B, C]."""
+        check_logits(outputs, images, self.num_classes)
 
     def class_count(self) -> int:
         """As many as there are logits."""

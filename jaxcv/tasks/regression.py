@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.regression import RegressionMetrics, summary
-from jaxcv.tasks.task import Batch
+from jaxcv.tasks.task import Batch, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression:
+class Regression(Task):
     """A number per image: an age, an angle, a count. The model gives [B,1].
 
     Attributes:
@@ -23,9 +23,9 @@ class Regression:
 
     error: Literal["squared", "absolute"] = "squared"
 
-    def output_count(self) -> int:
-        """One number."""
-        return 1
+    def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
+        """Wants logits [B, 1]."""
+        check_logits(outputs, images, 1)
 
     def class_count(self) -> None:
         """Labels are numbers, not classes."""

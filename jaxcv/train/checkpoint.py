@@ -50,12 +50,27 @@ def leaf_digests(state: Any) -> dict[str, dict[str, Any]]:
 def _leaf_digest(leaf: Any) -> dict[str, Any]:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
+    array = _whole(leaf)
     return {
         "shape": list(array.shape),
         "dtype": str(array.dtype),
         "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
     }
+
+
+def _over_all_devices(leaf: Any) -> Any:
+    return leaf if _is_divided(leaf) else DeviceMap().replicate(leaf)
+
+
+def _is_divided(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    """An array on this host, whatever part of it each process holds."""
+    if _is_divided(leaf) and not leaf.is_fully_addressable:
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def _file_digest(path: Path) -> str:
@@ -103,7 +118,7 @@ class Checkpoints:
             return
         if jax.process_count() > 1:
             # pmap gives each process a state of its own devices; Orbax wants one over all of them.
-            state = DeviceMap().replicate(state)
+            state = jax.tree.map(_over_all_devices, state)
         saving = self.directory / f".saving-{step}"
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -113,21 +128,22 @@ class Checkpoints:
         multihost_utils.sync_global_devices(f"saving {step}")
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(saving / _ARRAYS, state)
+        leaves = leaf_digests(state)  # Gathers divided arrays: a call for all processes.
         if jax.process_index() == 0:
-            self._write_manifest(saving, step, state, metrics or {})
+            self._write_manifest(saving, step, leaves, metrics or {})
             os.replace(saving, self.path(step))
             self._prune()
         multihost_utils.sync_global_devices(f"saved {step}")
 
     def _write_manifest(
-        self, directory: Path, step: int, state: Any, metrics: dict[str, float]
+        self, directory: Path, step: int, leaves: dict[str, Any], metrics: dict[str, float]
     ) -> None:
         files = sorted(p for p in directory.rglob("*") if p.is_file())
         body = {
             "step": step,
             "metrics": {name: float(value) for name, value in metrics.items()},
             "files": {p.relative_to(directory).as_posix(): _file_digest(p) for p in files},
-            "leaves": leaf_digests(state),
+            "leaves": leaves,
         }
         with (directory / _MANIFEST).open("w") as file:
             json.dump({"digest": _body_digest(body), **body}, file, indent=1)

@@ -19,21 +19,35 @@ Summary = dict[str, Any]
 def make_evaluator(run: Run) -> Callable[[Variables], Summary]:
     """Builds `evaluate(variables) -> summary` over the test records; compiled once, used often."""
     experiment = run.experiment
+    task = experiment.task
     evaluate_batch = run.test_feed().bind(
-        make_eval_step(experiment.model, experiment.task, experiment.preprocess)
+        make_eval_step(experiment.model, task, experiment.preprocess), run.layout.variables
     )
     steps = len(run.test_batches())
 
     def evaluate(variables: Variables) -> Summary:
-        total = None
-        pending = evaluate_batch(variables, 0)
+        total, parts = None, []
+        pending: Any = evaluate_batch(variables, 0)
         for step in range(1, steps + 1):
             # The next batch is under way before this one's sums are fetched.
-            done, pending = pending, evaluate_batch(variables, step) if step < steps else None
-            total = add_metrics(total, done)
-        return experiment.task.summary(total)
+            (metrics, examples), pending = (
+                pending,
+                evaluate_batch(variables, step) if step < steps else None,
+            )
+            total = add_metrics(total, metrics)
+            parts.append(jax.device_get(examples))
+        return {**task.summary(total), **task.evaluate_examples(join_examples(parts))}
 
     return evaluate
+
+
+def join_examples(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Puts the examples of all batches together, [N, ...], without those whose `mask` is False."""
+    return {
+        name: np.concatenate([part[name][part["mask"]] for part in parts])
+        for name in parts[0]
+        if name != "mask"
+    }
 
 
 def add_metrics(total: Any, metrics: Any) -> Any:
@@ -73,7 +87,7 @@ def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
         return {**predictions, **jax.lax.all_gather(kept, AXIS, tiled=True)}
 
     predict = make_predict_step(experiment.model, experiment.task, experiment.preprocess)
-    call = run.test_feed().bind(predict_batch)
+    call = run.test_feed().bind(predict_batch, run.layout.variables)
     batches = run.test_batches()
     size = batches.batch_size
     parts = [

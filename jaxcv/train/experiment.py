@@ -57,6 +57,8 @@ class Experiment:
         task: gives meaning to the model's outputs.
         optimizer: how gradients become updates.
         batch_size: examples per update, over all devices together.
+        images_per_identity: K: a batch is K pictures each of batch_size / K classes, for losses on pairs;
+            None draws pictures whatever their class.
         epochs: length of the run in passes over the training records; or
         steps: in updates. Exactly one of the two is given.
         augment: random transforms `(key, image) -> image`, training only.
@@ -83,6 +85,7 @@ class Experiment:
     task: Task
     optimizer: Optimizer
     batch_size: int = 128
+    images_per_identity: int | None = None
     epochs: float | None = None
     steps: int | None = None
     augment: tuple[Any, ...] = ()

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcv.data import Batches, gather
-from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.parallel import DeviceMap, Layout
 
 Batch = dict[str, Any]
 PerDevice = Callable[[Any, Batch], Any]
@@ -24,16 +24,22 @@ class Feed(Protocol):
 
     batches: Batches
 
-    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+    def bind(
+        self, function: PerDevice, carry: Layout = None, *, out: Layout = None, donate: bool = False
+    ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`, which runs `function(carry, batch)` on every device's rows.
 
         Args:
-            function: per device, inside the mapped axis; its outputs are equal on all devices.
-            donate: whether the buffers of `carry` may be reused for the result.
+            function: per device, inside the mapped axis.
+            carry: how the carry lies on the devices, see `DeviceMap.map`.
+            out: how the result does.
+            donate: whether the buffers of the carry may be reused for the result.
         """
         ...
 
-    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+    def bind_many(
+        self, function: PerDevice, count: int, carry: Layout = None
+    ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`, which runs `count` steps of `(carry, batch) -> (carry, out)`.
 
         The carry is donated; the outputs come with a leading axis `count`.
@@ -54,34 +60,39 @@ class ResidentFeed:
         self.batches, self._map = batches, device_map
         self._arrays = device_map.replicate(arrays)
 
-    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+    def bind(
+        self, function: PerDevice, carry: Layout = None, *, out: Layout = None, donate: bool = False
+    ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`; see `Feed`."""
 
-        def on_rows(carry: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
-            return function(carry, gather(arrays, rows, mask))
+        def on_rows(carried: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
+            return function(carried, gather(arrays, rows, mask))
 
-        mapped = self._map.map(on_rows, (None, None, 0, 0), donate=(0,) if donate else ())
+        donated = (0,) if donate else ()
+        mapped = self._map.map(on_rows, (carry, None, 0, 0), out=out, donate=donated)
 
-        def call(carry: Any, step: int) -> Any:
-            return mapped(carry, self._arrays, *self._map.split(self._rows(step)))
+        def call(carried: Any, step: int) -> Any:
+            return mapped(carried, self._arrays, *self._map.split(self._rows(step)))
 
         return call
 
-    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+    def bind_many(
+        self, function: PerDevice, count: int, carry: Layout = None
+    ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)` for `count` steps in one dispatch; see `Feed`."""
 
-        def on_rows(carry: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
-            def body(carry: Any, chosen: tuple[jax.Array, jax.Array]) -> Any:
-                return function(carry, gather(arrays, *chosen))
+        def on_rows(carried: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
+            def body(carried: Any, chosen: tuple[jax.Array, jax.Array]) -> Any:
+                return function(carried, gather(arrays, *chosen))
 
-            return jax.lax.scan(body, carry, (rows, mask))
+            return jax.lax.scan(body, carried, (rows, mask))
 
-        mapped = self._map.map(on_rows, (None, None, 1, 1), donate=(0,))
+        mapped = self._map.map(on_rows, (carry, None, 1, 1), out=(carry, None), donate=(0,))
 
-        def call(carry: Any, step: int) -> Any:
+        def call(carried: Any, step: int) -> Any:
             steps = [self._rows(step + i) for i in range(count)]
             rows, mask = (np.stack(parts) for parts in zip(*steps, strict=True))
-            return mapped(carry, self._arrays, *self._map.split((rows, mask), axis=1))
+            return mapped(carried, self._arrays, *self._map.split((rows, mask), axis=1))
 
         return call
 
@@ -106,16 +117,21 @@ class StreamFeed:
         self._stream: Iterator[Batch] = iter(())
         self._next = -1
 
-    def bind(self, function: PerDevice, *, donate: bool = False) -> Callable[[Any, int], Any]:
+    def bind(
+        self, function: PerDevice, carry: Layout = None, *, out: Layout = None, donate: bool = False
+    ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`; see `Feed`."""
-        mapped = self._map.map(function, (None, 0), donate=(0,) if donate else ())
+        donated = (0,) if donate else ()
+        mapped = self._map.map(function, (carry, 0), out=out, donate=donated)
 
-        def call(carry: Any, step: int) -> Any:
-            return mapped(carry, self._map.split(self._batch(step)))
+        def call(carried: Any, step: int) -> Any:
+            return mapped(carried, self._map.split(self._batch(step)))
 
         return call
 
-    def bind_many(self, function: PerDevice, count: int) -> Callable[[Any, int], Any]:
+    def bind_many(
+        self, function: PerDevice, count: int, carry: Layout = None
+    ) -> Callable[[Any, int], Any]:
         """Refuses: several steps in one dispatch need the data on the devices."""
         raise ValueError(
             f"steps_per_dispatch is {count}, but the data are streamed; only resident data allow more "

@@ -134,10 +134,11 @@ def make_advance(
         l2=experiment.l2,
         ema_decay=experiment.ema_decay,
         accumulation=experiment.accumulation,
+        divided=run.divided,
     )
-    one = feed.bind(train_step, donate=True)
+    one = feed.bind(train_step, run.layout, out=(run.layout, None), donate=True)
     many_count = run.runtime.steps_per_dispatch
-    many = feed.bind_many(train_step, many_count) if many_count > 1 else None
+    many = feed.bind_many(train_step, many_count, run.layout) if many_count > 1 else None
 
     def advance(state: TrainState, step: int, at_most: int) -> tuple[TrainState, Any, int]:
         if many is not None and at_most >= many_count:
@@ -189,7 +190,10 @@ def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
 
 def shown(values: dict[str, float]) -> str:
     """A line of the numbers that matter most."""
-    first = ("loss", "accuracy", "macro_f1", "f1", "mean_absolute_error", "r_squared")
+    first = (
+        *("loss", "accuracy", "macro_f1", "f1", "mean_absolute_error", "r_squared"),
+        *("equal_error_rate", "true_accept_rate_at_far_0.01", "mean_iou", "pixel_accuracy"),
+    )
     return "  ".join(f"{name} {values[name]:.4f}" for name in first if name in values)
 
 

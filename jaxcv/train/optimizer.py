@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import optax
 
+from jaxcv.train.gradients import clip_by_global_norm
 from jaxcv.train.schedules import Constant, Schedule
 
 
@@ -253,8 +254,13 @@ class Optimizer:
             raise ValueError(f"learning_rate is {self.learning_rate}, but more than 0 is wanted")
         return self.schedule.rate(self.learning_rate, total_steps)
 
-    def transformation(self, total_steps: int) -> optax.GradientTransformation:
-        """Gives the whole Optax transformation for a run of `total_steps`."""
+    def transformation(self, total_steps: int, divided: Any = None) -> optax.GradientTransformation:
+        """Gives the whole Optax transformation for a run of `total_steps`.
+
+        Args:
+            total_steps: length of the schedule.
+            divided: which parameters are divided over the devices, as for `clip_by_global_norm`.
+        """
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}, but more than 0 or None is wanted")
         mask = None if self.decay_all else decay_mask
@@ -262,6 +268,6 @@ class Optimizer:
         clip = (
             optax.identity()
             if self.clip_norm is None
-            else optax.clip_by_global_norm(self.clip_norm)
+            else clip_by_global_norm(self.clip_norm, divided)
         )
         return optax.chain(clip, update)

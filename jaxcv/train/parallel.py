@@ -13,6 +13,9 @@ from jax.sharding import PartitionSpec as P
 from jaxcv.train.step import AXIS
 
 Strategy = Literal["pmap", "shard_map"]
+# How the arrays of an argument lie on the devices: None, whole on each; an int, divided along that
+# axis; or a pytree, a prefix of the argument's, of `P()` for whole and `P(AXIS)` for divided by rows.
+Layout = Any
 
 
 class DeviceMap:
@@ -44,27 +47,27 @@ class DeviceMap:
     def map(
         self,
         function: Callable[..., Any],
-        split: Sequence[int | None],
+        split: Sequence[Layout],
         *,
+        out: Layout = None,
         donate: tuple[int, ...] = (),
     ) -> Callable[..., Any]:
         """Maps `function` over the devices.
 
         Args:
-            function: runs on each device, with the axis `AXIS` bound; every output must be equal on
-                all devices (summed or gathered over `AXIS`).
-            split: per argument, the axis along which its arrays are divided over the devices, or None
-                for an argument that each device gets whole.
+            function: runs on each device, with the axis `AXIS` bound.
+            split: per argument, how its arrays lie on the devices.
+            out: how the result does. What lies whole on each must be equal on all devices (summed or
+                gathered over `AXIS`).
             donate: positions of arguments whose buffers the result may reuse.
         """
         if self.strategy == "pmap":
-            return self._pmap(function, split, donate)
-        in_specs = tuple(P() if axis is None else P(*[None] * axis, AXIS) for axis in split)
+            return self._pmap(function, split, out, donate)
         mapped = jax.shard_map(
             function,
             mesh=self.mesh,
-            in_specs=in_specs,
-            out_specs=P(),
+            in_specs=tuple(_specs(layout) for layout in split),
+            out_specs=_specs(out),
             # The default, True, sums the gradient of a replicated input over the axis by itself, and
             # the step's own psum would multiply it by the device count. False has pmap's meaning.
             check_vma=False,
@@ -72,45 +75,63 @@ class DeviceMap:
         return jax.jit(mapped, donate_argnums=donate)
 
     def _pmap(
-        self, function: Callable[..., Any], split: Sequence[int | None], donate: tuple[int, ...]
+        self,
+        function: Callable[..., Any],
+        split: Sequence[Layout],
+        out: Layout,
+        donate: tuple[int, ...],
     ) -> Callable[..., Any]:
+        layouts, out = tuple(_specs(layout) for layout in split), _specs(out)
         mapped = jax.pmap(
             function,
             axis_name=AXIS,
-            in_axes=tuple(split),
-            out_axes=None,
+            in_axes=tuple(
+                jax.tree.map(_divided_axis, layout, is_leaf=_is_spec) for layout in layouts
+            ),
+            out_axes=jax.tree.map(_divided_axis, out, is_leaf=_is_spec),
             devices=self.devices,
             donate_argnums=donate,
         )
 
-        def stacked(array: Any, axis: int) -> Any:
-            # pmap wants an axis of its own: [.., rows, ..] -> [.., devices, rows / devices, ..]
-            shape = array.shape
-            rows = shape[axis] // self.local_count
-            return array.reshape(*shape[:axis], self.local_count, rows, *shape[axis + 1 :])
-
         def call(*arguments: Any) -> Any:
-            return mapped(
-                *(
-                    argument
-                    if axis is None
-                    else jax.tree.map(lambda x, axis=axis: stacked(x, axis), argument)
-                    for argument, axis in zip(arguments, split, strict=True)
-                )
+            stacked = (
+                _at_divided(layout, argument, self._stacked)
+                for layout, argument in zip(layouts, arguments, strict=True)
             )
+            return _at_divided(out, mapped(*stacked), _joined)
 
         return call
 
+    def _stacked(self, array: Any, axis: int) -> Any:
+        # pmap wants an axis of its own: [.., rows, ..] -> [.., devices, rows / devices, ..]
+        shape = array.shape
+        rows = shape[axis] // self.local_count
+        return array.reshape(*shape[:axis], self.local_count, rows, *shape[axis + 1 :])
+
     def replicate(self, tree: Any) -> Any:
         """Places a whole copy of every array, equal in all processes, on every device."""
-        sharding = NamedSharding(self.mesh, P())
+        return self.place(tree, None)
 
-        def place(x: Any) -> jax.Array:
+    def place(self, tree: Any, layout: Layout) -> Any:
+        """Places arrays, whole and equal in all processes, on the devices as the layout says."""
+
+        def put(x: Any, sharding: NamedSharding) -> jax.Array:
             if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(place(jax.random.key_data(x)))
-            return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+                return jax.random.wrap_key_data(put(jax.random.key_data(x), sharding))
+            x = np.asarray(x)
+            return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-        return jax.tree.map(place, tree)
+        return jax.tree.map(
+            lambda sharding, part: jax.tree.map(lambda x: put(x, sharding), part),
+            self.shardings(layout),
+            tree,
+        )
+
+    def shardings(self, layout: Layout) -> Any:
+        """Gives the layout with a `NamedSharding` in place of each `P`."""
+        return jax.tree.map(
+            lambda spec: NamedSharding(self.mesh, spec), _specs(layout), is_leaf=_is_spec
+        )
 
     def split(self, tree: Any, axis: int = 0) -> Any:
         """Places this process's rows of a global batch on its devices, divided along `axis`.
@@ -121,3 +142,43 @@ class DeviceMap:
             return tree
         sharding = NamedSharding(self.mesh, P(*[None] * axis, AXIS))
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def is_divided(spec: P) -> bool:
+    """Whether a spec divides an array over the devices."""
+    return AXIS in spec
+
+
+def _is_spec(x: Any) -> bool:
+    return isinstance(x, P)
+
+
+def _specs(layout: Layout) -> Any:
+    """A layout as a pytree of `P`."""
+    if isinstance(layout, int):
+        return P(*[None] * layout, AXIS)
+    if layout is None:
+        return P()
+    if isinstance(layout, tuple) and not isinstance(layout, P) and not hasattr(layout, "_fields"):
+        return tuple(_specs(part) for part in layout)
+    return layout
+
+
+def _divided_axis(spec: P) -> int | None:
+    return tuple(spec).index(AXIS) if is_divided(spec) else None
+
+
+def _at_divided(layout: Any, tree: Any, change: Callable[[Any, int], Any]) -> Any:
+    """The tree with the arrays that the layout divides changed."""
+
+    def one(spec: P, part: Any) -> Any:
+        axis = _divided_axis(spec)
+        return part if axis is None else jax.tree.map(lambda x: change(x, axis), part)
+
+    return jax.tree.map(one, layout, tree, is_leaf=_is_spec)
+
+
+def _joined(array: Any, axis: int) -> Any:
+    # The inverse of `_stacked`.
+    shape = array.shape
+    return array.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])

@@ -72,7 +72,8 @@ def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Itera
         max_bad_records=len(files),
     )
     predict = StreamFeed(batches, run.device_map).bind(
-        make_predict_step(experiment.model, experiment.task, experiment.preprocess)
+        make_predict_step(experiment.model, experiment.task, experiment.preprocess),
+        run.layout.variables,
     )
     for step in range(len(batches)):
         predictions = {name: np.asarray(x) for name, x in predict(variables, step).items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,8 +18,9 @@ from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
-from jaxcv.train.parallel import DeviceMap
-from jaxcv.train.state import TrainState, create_state
+from jaxcv.train.optimizer import LAMB, LARS, Muon
+from jaxcv.train.parallel import DeviceMap, is_divided
+from jaxcv.train.state import TrainState, create_state, state_layout
 from jaxcv.train.step import AXIS, preprocess_batch
 
 # Data sets up to this size are kept in device memory, unless the runtime says otherwise.
@@ -38,6 +42,7 @@ class Run:
         train_source, test_source: the records.
         image_shape: (H, W, C) as the model sees an image.
         total_steps: updates from start to end.
+        layout: how the state lies on the devices, see `state_layout`.
     """
 
     experiment: Experiment
@@ -47,22 +52,30 @@ class Run:
     test_source: Source
     image_shape: tuple[int, int, int]
     total_steps: int
+    layout: TrainState
+
+    @property
+    def divided(self) -> Any:
+        """Which parameters each device has rows of its own of: bools like them, None for nowhere."""
+        divided = jax.tree.map(is_divided, self.layout.params)
+        return divided if any(jax.tree.leaves(divided)) else None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """The Optax transformation for the length of this run."""
-        return self.experiment.optimizer.transformation(self.total_steps)
+        return self.experiment.optimizer.transformation(self.total_steps, self.divided)
 
     def create_state(self) -> TrainState:
-        """The state at step 0, on every device."""
-        state = create_state(
+        """The state at step 0, on the devices."""
+        return create_state(
             self.experiment.model,
             self.optimizer,
             self.image_shape,
             seed=self.experiment.seed,
             ema=self.experiment.ema_decay is not None,
+            task=self.experiment.task,
+            shardings=self.device_map.shardings(self.layout),
         )
-        return self.device_map.replicate(state)
 
     def train_feed(self) -> Feed:
         """The training records: an endless, shuffled stream."""
@@ -74,24 +87,32 @@ class Run:
 
     def train_batches(self) -> Batches:
         """Which training records make up which step."""
-        return self._batches(self.train_source, self.experiment.batch_size, shuffle=True)
+        return self._batches(
+            self.train_source,
+            self.experiment.batch_size,
+            shuffle=True,
+            num_classes=self.experiment.task.class_count(),
+            images_per_identity=self.experiment.images_per_identity,
+        )
 
     def test_batches(self) -> Batches:
         """Which test records make up which step."""
         size = min(self.experiment.eval_batch_size, len(self.test_source))
-        return self._batches(self.test_source, size, shuffle=False)
+        # The people of a test set need not be those of training: its own names count.
+        classes = len(self.test_source.class_names) or self.experiment.task.class_count()
+        return self._batches(self.test_source, size, shuffle=False, num_classes=classes)
 
-    def _batches(self, source: Source, batch_size: int, *, shuffle: bool) -> Batches:
+    def _batches(self, source: Source, batch_size: int, **options: Any) -> Batches:
         return Batches(
             source,
             batch_size,
             seed=self.experiment.seed,
-            shuffle=shuffle,
             multiple_of=self.device_map.count,
-            num_classes=self.experiment.task.class_count(),
+            ignore_label=self.experiment.task.ignore_label,
             on_bad_record=self.experiment.on_bad_record,
             max_bad_records=self.experiment.max_bad_records,
             num_threads=self.runtime.num_threads,
+            **options,
         )
 
     def _feed(self, source: Source, batches: Batches) -> Feed:
@@ -117,6 +138,14 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
     test_source = experiment.data.open("test")
     check_classes(experiment, train_source)
     image_shape = check_images(experiment, train_source)
+    check_model(experiment, image_shape)
+    total_steps = experiment.total_steps(len(train_source))
+    layout = state_layout(
+        experiment.model,
+        experiment.optimizer.transformation(total_steps),
+        image_shape,
+        ema=experiment.ema_decay is not None,
+    )
     run = Run(
         experiment=experiment,
         runtime=runtime,
@@ -124,9 +153,10 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
         train_source=train_source,
         test_source=test_source,
         image_shape=image_shape,
-        total_steps=experiment.total_steps(len(train_source)),
+        total_steps=total_steps,
+        layout=layout,
     )
-    check_model(run)
+    check_division(run)
     return run
 
 
@@ -205,12 +235,23 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
         )
     if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
         raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
-    axis_name = getattr(experiment.model, "axis_name", AXIS)
-    if device_map.count > 1 and axis_name != AXIS:
-        raise SetupError(
-            f"model.axis_name is {axis_name!r}, so that BatchNorm statistics would differ between "
-            f"{device_map.count} devices; say --model.axis-name {AXIS}"
-        )
+    for name, module in modules("model", experiment.model):
+        own = any(field.name == "axis_name" for field in dataclasses.fields(module))
+        axis_name = module.axis_name if own else AXIS
+        if device_map.count > 1 and axis_name != AXIS:
+            raise SetupError(
+                f"{name}.axis_name is {axis_name!r}, so that BatchNorm statistics would differ between "
+                f"{device_map.count} devices; say --{name}.axis-name {AXIS}"
+            )
+
+
+def modules(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Gives a Linen module and those in its fields, each with its name on the command line."""
+    yield name, module
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name, None)
+        if isinstance(value, nn.Module) and field.name != "parent":
+            yield from modules(f"{name}.{field.name}", value)
 
 
 def check_classes(experiment: Experiment, source: Source) -> None:
@@ -250,19 +291,43 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
     return shape[1:]
 
 
-def check_model(run: Run) -> None:
-    """Raises SetupError where the model's outputs do not fit the task; ValueError from the model."""
-    experiment = run.experiment
-    model = experiment.model
+def check_model(experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError, from model or task, where the model's outputs do not fit the task."""
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
 
-    def outputs() -> Any:
-        images = jnp.zeros((2, *run.image_shape))
-        return model.apply(model.init(jax.random.key(0), images, train=False), images, train=False)
+    def outputs(images: jax.Array) -> Any:
+        model = experiment.model
+        variables = nn.unbox(model.init(jax.random.key(0), images, train=False))
+        return model.apply(variables, images, train=False)
 
-    shape = jax.eval_shape(outputs).shape
-    wanted = (2, experiment.task.output_count())
-    if shape != wanted:
+    try:
+        experiment.task.check_outputs(jax.eval_shape(outputs, images), images)
+    except ValueError as error:
+        raise SetupError(str(error)) from error
+
+
+def check_division(run: Run) -> None:
+    """Raises SetupError where parameters divided over the devices cannot be, or not by this run."""
+    if run.divided is None:
+        return
+    count = run.device_map.count
+    algorithm = run.experiment.optimizer.algorithm
+    if count > 1 and isinstance(algorithm, LAMB | LARS | Muon):
         raise SetupError(
-            f"the model gives outputs of shape [B, {', '.join(map(str, shape[1:]))}], but the task wants "
-            f"[B, {wanted[1]}]; say --model.num-classes {wanted[1]}"
+            f"{type(algorithm).__name__} needs norms of whole matrices, but the classifier's rows are "
+            f"divided over {count} devices; use SGD or AdamW, or --devices 1"
         )
+    if run.device_map.strategy == "pmap" and jax.process_count() > 1:
+        raise SetupError(
+            "pmap over several processes cannot divide the classifier's rows; use --strategy shard_map"
+        )
+    state = jax.eval_shape(
+        lambda: create_state(run.experiment.model, run.optimizer, run.image_shape, seed=0)
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    for (path, leaf), own in zip(leaves, jax.tree.leaves(run.divided), strict=True):
+        if own and leaf.shape[0] % count:
+            raise SetupError(
+                f"{jax.tree_util.keystr(path)} has {leaf.shape[0]} rows, which {count} devices cannot "
+                f"share evenly; let the model pad them to a multiple of {count}"
+            )

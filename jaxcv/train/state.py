@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import PartitionSpec as P
+
+from jaxcv.tasks import Task
 
 Variables = dict[str, Any]
 
@@ -21,6 +24,7 @@ class TrainState:
         step: [] int32, batches consumed so far. It alone decides which batch comes next.
         params: learned weights, float32.
         model_state: the model's other collections, such as BatchNorm statistics; {} where there are none.
+        task_state: what the task's head carries, such as a margin's statistics; () for nothing.
         opt_state: the state of the Optax transformation.
         key: the run's PRNG key. It never changes: each step folds its number into it.
         ema: exponential moving average of `params` and `model_state`, or None.
@@ -31,6 +35,7 @@ class TrainState:
     step: jax.Array
     params: Any
     model_state: Variables
+    task_state: Any
     opt_state: optax.OptState
     key: jax.Array
     ema: Variables | None
@@ -50,6 +55,8 @@ def create_state(
     *,
     seed: int,
     ema: bool = False,
+    task: Task | None = None,
+    shardings: Any = None,
 ) -> TrainState:
     """Initialises a state at step 0.
 
@@ -59,18 +66,22 @@ def create_state(
         image_shape: (H, W, C) of one image as the model sees it, after augmentation and preprocessing.
         seed: the run's seed.
         ema: whether to keep an exponential moving average, which starts at the initial weights.
+        task: gives the task's state; None for a task without.
+        shardings: where each array is made, a pytree like the state's (or a prefix of it): a large
+            classifier is never whole on one device. None for the default device.
     """
     init_key, run_key = jax.random.split(jax.random.key(seed))
 
     def init() -> TrainState:
         # Jitted as a whole, so that a large model is initialised in one dispatch and its forward
         # pass, which only tells the shapes, is never computed.
-        variables = dict(model.init(init_key, jnp.zeros((1, *image_shape)), train=False))
+        variables = nn.unbox(_init_variables(model, image_shape, init_key))
         params = variables.pop("params")
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=variables,
+            task_state=() if task is None else task.init_state(),
             opt_state=optimizer.init(params),
             key=run_key,
             ema={"params": params, **variables} if ema else None,
@@ -78,4 +89,46 @@ def create_state(
             skipped_in_a_row=jnp.zeros((), jnp.int32),
         )
 
-    return jax.jit(init)()
+    return jax.jit(init, out_shardings=shardings)()
+
+
+def state_layout(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    *,
+    ema: bool = False,
+) -> TrainState:
+    """Says how a state lies on the devices: `P()`, whole on each, or `P(AXIS)`, divided by rows.
+
+    Divided are the parameters that the model made with `nn.with_partitioning(..., (AXIS, ...))`, such
+    as the rows of a large classifier, with their optimiser's slots and moving average.
+    """
+    boxed = jax.eval_shape(lambda: _init_variables(model, image_shape, jax.random.key(0)))
+    model_state = nn.get_partition_spec(boxed)
+    params = model_state.pop("params")
+    of_params = dict(jax.tree_util.tree_leaves_with_path(params))
+
+    def of_slot(path: tuple[Any, ...], _: Any) -> P:
+        # A slot lies where its parameter does: its path ends with the parameter's.
+        return next((of_params[path[i:]] for i in range(len(path)) if path[i:] in of_params), P())
+
+    opt_state = jax.eval_shape(optimizer.init, nn.unbox(boxed)["params"])
+    whole: Any = P()
+    return TrainState(
+        step=whole,
+        params=params,
+        model_state=model_state,
+        task_state=whole,
+        opt_state=jax.tree_util.tree_map_with_path(of_slot, opt_state),
+        key=whole,
+        ema={"params": params, **model_state} if ema else None,
+        skipped=whole,
+        skipped_in_a_row=whole,
+    )
+
+
+def _init_variables(
+    model: nn.Module, image_shape: tuple[int, int, int], key: jax.Array
+) -> Variables:
+    return dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))

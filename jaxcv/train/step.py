@@ -19,17 +19,18 @@ from flax import struct
 
 from jaxcv import image as image_ops
 from jaxcv import losses
-from jaxcv.tasks import Task
+from jaxcv.tasks import AXIS, Task
+from jaxcv.train.gradients import global_norm, sum_over_devices
 from jaxcv.train.state import TrainState, Variables
-
-AXIS = "devices"
 
 Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Mixing = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Preprocessing = Callable[[jax.Array], jax.Array]
-# (gradients, loss sum, weight sum, task metrics)
-Sums = tuple[Any, jax.Array, jax.Array, Any]
+# (loss sum, weight sum, task metrics)
+Sums = tuple[jax.Array, jax.Array, Any]
+# What model and task carry from step to step.
+Carried = tuple[Variables, Any]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, "StepMetrics"]]
 
 
@@ -51,19 +52,25 @@ class StepMetrics:
     task: Any
 
 
-def augment_batch(key: jax.Array, batch: Batch, augment: Sequence[Augmentation]) -> Batch:
-    """Augments each image [H,W,C] under a key of its own.
+def augment_batch(
+    key: jax.Array, batch: Batch, augment: Sequence[Augmentation], ignore_label: int | None = None
+) -> Batch:
+    """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on.
+    whichever device it lands on. A label map gets `ignore_label` where the image is empty.
     """
     if not augment:
         return batch
     rows = batch["image"].shape[0]
     row = jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
     keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(row)
-    images = jax.vmap(lambda k, x: image_ops.apply_sequence(augment, k, x))(keys, batch["image"])
-    return {**batch, "image": images}
+    ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
+
+    def one(key: jax.Array, sample: Batch) -> Batch:
+        return image_ops.transform_sample(augment, key, sample, ignore_label=ignored)
+
+    return jax.vmap(one)(keys, batch)
 
 
 def mix_batch(key: jax.Array, batch: Batch, mix: Mixing | None, task: Task) -> Batch:
@@ -90,11 +97,11 @@ def preprocess_batch(batch: Batch, preprocess: Sequence[Preprocessing]) -> Batch
 
 def make_device_sums(
     model: nn.Module, task: Task, accumulation: int = 1
-) -> Callable[[TrainState, Batch, jax.Array], tuple[Sums, Variables]]:
-    """Builds `device_sums(state, batch, key)`: one device's summands, and its new model state.
+) -> Callable[[TrainState, Batch, jax.Array], tuple[Any, Sums, Carried]]:
+    """Builds `device_sums(state, batch, key)`: one device's summands, and its new model and task state.
 
-    The summands are those of gradient, loss, weight and metrics; added over the devices, and the
-    gradient divided by the weight, they give the objective's gradient.
+    The summands are those of the gradient, and of loss, weight and metrics; added over the devices,
+    and the gradient divided by the weight, they give the objective's gradient.
 
     Args:
         model: Linen module; see `jaxcv.models` for its call contract.
@@ -104,8 +111,9 @@ def make_device_sums(
     """
 
     def loss_sum(
-        params: Any, model_state: Variables, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Variables, jax.Array, Any]]:
+        params: Any, carried: Carried, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Sums, Carried]]:
+        model_state, task_state = carried
         outputs, updated_state = model.apply(
             {"params": params, **model_state},
             batch["image"],
@@ -114,35 +122,38 @@ def make_device_sums(
             mutable=list(model_state),
             rngs={"dropout": key},
         )
+        head_key = jax.random.fold_in(key, 1)
+        outputs, task_state = task.head(outputs, batch, task_state, head_key)
         values, weights = task.loss(outputs, batch)
-        metrics = task.metrics(outputs, batch)
-        return jnp.sum(values), (dict(updated_state), jnp.sum(weights), metrics)
+        total = jnp.sum(values)
+        sums = (total, jnp.sum(weights), task.metrics(outputs, batch))
+        return total, (sums, (dict(updated_state), task_state))
 
-    gradient_of = jax.value_and_grad(loss_sum, has_aux=True)
+    gradient_of = jax.grad(loss_sum, has_aux=True)
 
-    def whole(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Sums, Variables]:
-        (total, (model_state, weight, metrics)), gradients = gradient_of(
-            state.params, state.model_state, batch, key
-        )
-        return (gradients, total, weight, metrics), model_state
+    def whole(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Sums, Carried]:
+        carried = (state.model_state, state.task_state)
+        gradients, (sums, carried) = gradient_of(state.params, carried, batch, key)
+        return gradients, sums, carried
 
-    def accumulated(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Sums, Variables]:
-        def micro_step(carry: tuple[Any, Variables], item: tuple[Batch, jax.Array]) -> Any:
-            gradients, model_state = carry
+    def accumulated(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Sums, Carried]:
+        def micro_step(carry: tuple[Any, Carried], item: tuple[Batch, jax.Array]) -> Any:
+            gradients, carried = carry
             micro_batch, index = item
-            (total, (model_state, weight, metrics)), more = gradient_of(
-                state.params, model_state, micro_batch, jax.random.fold_in(key, index)
+            more, (sums, carried) = gradient_of(
+                state.params, carried, micro_batch, jax.random.fold_in(key, index)
             )
-            return (jax.tree.map(jnp.add, gradients, more), model_state), (total, weight, metrics)
+            return (jax.tree.map(jnp.add, gradients, more), carried), sums
 
         micro_batches = jax.tree.map(
             lambda x: x.reshape(accumulation, x.shape[0] // accumulation, *x.shape[1:]), batch
         )
-        start = (jax.tree.map(jnp.zeros_like, state.params), state.model_state)
-        (gradients, model_state), stacked = jax.lax.scan(
+        carried = (state.model_state, state.task_state)
+        start = (jax.tree.map(jnp.zeros_like, state.params), carried)
+        (gradients, carried), stacked = jax.lax.scan(
             micro_step, start, (micro_batches, jnp.arange(accumulation))
         )
-        return (gradients, *jax.tree.map(lambda x: x.sum(0), stacked)), model_state
+        return gradients, jax.tree.map(lambda x: x.sum(0), stacked), carried
 
     return whole if accumulation == 1 else accumulated
 
@@ -159,6 +170,7 @@ def make_train_step(
     l2: float = 0.0,
     ema_decay: float | None = None,
     accumulation: int = 1,
+    divided: Any = None,
 ) -> TrainStep:
     """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
 
@@ -178,6 +190,8 @@ def make_train_step(
         l2: coefficient of the L2 penalty on all parameters.
         ema_decay: decay of the moving average of the weights; None keeps none.
         accumulation: see `make_device_sums`.
+        divided: pytree of bools like the parameters, True where each device holds rows of its own; None
+            for nowhere.
     """
     device_sums = make_device_sums(model, task, accumulation)
 
@@ -187,27 +201,34 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(state.key, state.step)
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
-        dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
+        device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
 
-        batch = augment_batch(augment_key, batch, augment)
+        batch = augment_batch(augment_key, batch, augment, task.ignore_label)
         batch = mix_batch(mix_key, batch, mix, task)
         batch = preprocess_batch(batch, preprocess)
 
-        sums, model_state = device_sums(state, batch, dropout_key)
-        gradients, loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
+        gradients, sums, (model_state, task_state) = device_sums(state, batch, device_key)
+        gradients = sum_over_devices(gradients, divided)
+        loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
-        penalty_value, penalty_gradients = jax.value_and_grad(penalty)(state.params)
         denominator = jnp.maximum(weight_sum, 1e-12)
-        gradients = jax.tree.map(lambda g, p: g / denominator + p, gradients, penalty_gradients)
-        gradient_norm = optax.global_norm(gradients)
+        gradients = jax.tree.map(lambda g: g / denominator, gradients)
+        if l1 or l2:
+            gradients = jax.tree.map(jnp.add, gradients, jax.grad(penalty)(state.params))
+        gradient_norm = global_norm(gradients, divided)
 
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_average(state.ema, {"params": params, **model_state}, ema_decay)
 
-        finite = jnp.isfinite(loss_sum + penalty_value) & jnp.isfinite(gradient_norm)
         state = advance_state(
-            state, finite, params=params, model_state=model_state, opt_state=opt_state, ema=ema
+            state,
+            jnp.isfinite(loss_sum) & jnp.isfinite(gradient_norm),
+            params=params,
+            model_state=model_state,
+            task_state=task_state,
+            opt_state=opt_state,
+            ema=ema,
         )
         return state, StepMetrics(
             loss_sum=loss_sum,
@@ -248,13 +269,19 @@ def update_average(
 
 def make_eval_step(
     model: nn.Module, task: Task, preprocess: Sequence[Preprocessing] = ()
-) -> Callable[[Variables, Batch], Any]:
-    """Builds `eval_step(variables, batch) -> task metrics`, summed over the global batch."""
+) -> Callable[[Variables, Batch], tuple[Any, dict[str, jax.Array]]]:
+    """Builds `eval_step(variables, batch) -> (metrics, examples)` of the global batch.
 
-    def eval_step(variables: Variables, batch: Batch) -> Any:
+    Metrics are summed; examples, where the task wants any, come with the batch's `mask`.
+    """
+
+    def eval_step(variables: Variables, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
         batch = preprocess_batch(batch, preprocess)
         outputs: Any = model.apply(variables, batch["image"], train=False)
-        return jax.lax.psum(task.metrics(outputs, batch), AXIS)
+        examples = task.examples(outputs, batch)
+        if examples:
+            examples = jax.lax.all_gather({**examples, "mask": batch["mask"]}, AXIS, tiled=True)
+        return jax.lax.psum(task.metrics(outputs, batch), AXIS), examples
 
     return eval_step
 

@@ -39,3 +39,34 @@ def test_small_sources_long_names_colour_and_regression():
 def test_wrong_grid():
     with pytest.raises(ValueError, match="at least one row and one column"):
         contact_sheet(Digits().open("train"), rows=0)
+
+
+class Maps:
+    """Two classes side by side, the lower half ignored; the second record wholly so."""
+
+    class_names = ("sky", "a very long name of a class")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        label = np.full((4, 6), 255, np.uint8)
+        if index == 0:
+            label[:2, :2], label[:2, 2:] = 0, 1
+        return {"image": np.full((4, 6, 3), 90, np.uint8), "label": label}
+
+    def record_name(self, index):
+        return str(index)
+
+
+def test_label_maps_lie_over_their_images():
+    figure = contact_sheet(Maps(), rows=1, columns=2)
+    titles = [axes.get_title() for axes in figure.axes]
+    first = titles.index("a very long name …")
+    assert titles[1 - first] == "ignored"
+    overlay = np.asarray(figure.axes[first].images[1].get_array())
+    assert (overlay[:2, :, 3] > 0).all()
+    assert (overlay[2:, :, 3] == 0).all()
+    assert not np.array_equal(overlay[0, 0, :3], overlay[0, 2, :3])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == list(Maps.class_names)

@@ -64,6 +64,45 @@ def test_rectangles_lie_inside_and_have_the_asked_area_and_ratio():
     assert (left + width)[small].max() > 53
 
 
+def test_scale_crop_at_scale_1_is_a_piece_or_is_framed(photo):
+    inside = ji.RandomScaleCrop(size=(30, 50), scale=(1.0, 1.0))
+    pieces = {photo[y : y + 30, x : x + 50].tobytes() for y in range(11) for x in range(7)}
+    crops = np.asarray(jax.jit(jax.vmap(inside, (0, None)))(KEYS[:50], photo))
+    assert {crop.tobytes() for crop in crops} <= pieces
+    assert len({crop.tobytes() for crop in crops}) > 20
+    around = ji.RandomScaleCrop(size=(42, 60), scale=(1.0, 1.0), fill=1.0)
+    white = np.full((44, 64, 3), 255, np.uint8)
+    white[2:42, 4:60] = photo
+    frames = {white[y : y + 42, x : x + 60].tobytes() for y in range(3) for x in range(5)}
+    crops = np.asarray(jax.jit(jax.vmap(around, (0, None)))(KEYS[:50], photo))
+    assert {crop.tobytes() for crop in crops} <= frames
+
+
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+def test_scale_crop_is_the_warp_by_its_matrix(photo, method):
+    transform = ji.RandomScaleCrop((36, 36), (0.4, 2.5), method, antialias=False, fill=1.0)
+
+    @jax.jit
+    @jax.vmap
+    def both(key):
+        image = ji.to_float(photo)
+        matrix = transform.matrix(key, (40, 56))
+        warped = ji.warp(image, matrix, (36, 36), interpolation=method, fill=1.0)
+        return transform(key, image), warped, matrix
+
+    found, wanted, matrices = both(KEYS[:30])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    scales = np.asarray(matrices[:, 0, 0])
+    np.testing.assert_array_equal(scales, matrices[:, 1, 1])
+    assert 0.4 <= scales.min() < 0.7
+    assert 2.0 < scales.max() <= 2.5
+    # A small image lies wholly in the window, a large one fills it.
+    empty = np.all(np.asarray(wanted) == 1.0, axis=-1)
+    assert not empty[scales > 0.9].any()
+    shown = (~empty).sum((1, 2))[scales < 36 / 56]
+    np.testing.assert_allclose(shown / (40 * 56), scales[scales < 36 / 56] ** 2, rtol=0.15)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -75,6 +114,9 @@ def test_rectangles_lie_inside_and_have_the_asked_area_and_ratio():
         (lambda image: ji.RandomResizedCrop(scale=(0.5, 1.5)), "scale"),
         (lambda image: ji.RandomResizedCrop(ratio=(2.0, 0.5)), "ratio"),
         (lambda image: ji.RandomResizedCrop(method="linear"), "bilinear"),
+        (lambda image: ji.RandomScaleCrop(scale=(2.0, 0.5)), "scale"),
+        (lambda image: ji.RandomScaleCrop(size=(0, 5)), "size"),
+        (lambda image: ji.RandomScaleCrop(fill=2.0), "fill=2.0"),
     ],
 )
 def test_bad_input(photo, make, message):

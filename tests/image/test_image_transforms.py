@@ -10,6 +10,7 @@ from jaxcv import image as ji
 TRANSFORMS = [
     ji.RandomCrop(size=(24, 32), padding=3, padding_mode="reflect"),
     ji.RandomResizedCrop(size=(24, 32), method="bicubic"),
+    ji.RandomScaleCrop(size=(24, 32), fill=0.5),
     ji.RandomHorizontalFlip(),
     ji.RandomVerticalFlip(),
     ji.RandomTranslation(fraction=(0.2, 0.3), fill=0.5),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from linear_cases import SETTINGS, batch, check_near, derivatives
 
-from jaxcv.losses import ArcFace, linear_softmax_cross_entropy
+from jaxcv.losses import ArcFace, linear_softmax_cross_entropy, softmax_cross_entropy
 from jaxcv.losses.linear import blocks
 
 
@@ -64,12 +64,12 @@ def test_equals_dense_for_any_shape(name, rows, classes, block):
 
 def test_blocks_fill_the_budget_and_no_more():
     for rows, classes in [(1, 10), (256, 100_003), (1024, 10**6), (10**6, 100), (10**6, 10**6)]:
-        chosen = blocks.choose_blocks(rows, classes)
+        chosen = blocks.choose_blocks(rows, (classes,))
         assert 1 <= chosen.rows <= rows
         assert 1 <= chosen.classes <= classes
         assert chosen.rows * chosen.classes <= blocks.ELEMENTS["cpu"]
         assert chosen.whole == ((chosen.rows, chosen.classes) == (rows, classes))
-    assert blocks.choose_blocks(256, 100_003, 77).classes == 77
+    assert blocks.choose_blocks(256, (100_003,), 77).classes == 77
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
@@ -114,6 +114,28 @@ def test_correct_is_top_1_without_margin():
     assert 0 < np.sum(found.correct) < 50
     dead = fused(0 * x, w, labels, bias=0 * bias, ignore_label=jnp.array(2))
     assert not dead.correct.any()  # equal to all others is not above them
+
+
+@pytest.mark.parametrize(("classes", "block"), [(23, 8), (2, None), (1, None)])
+def test_smoothing_over_other_classes(classes, block):
+    x, w, labels, bias, weights = batch(7, classes, 5)
+    settings = {"label_smoothing": 0.3, "smoothing": "other_classes", "class_weights": weights}
+
+    @quick_jit
+    def run(x, w):
+        def fused(x, w):
+            return linear_softmax_cross_entropy(
+                x, w, labels, bias=bias, block_size=block, **settings
+            ).loss
+
+        def dense(x, w):
+            return softmax_cross_entropy(x @ w.T + bias, labels, **settings)
+
+        cotangent = np.linspace(-1, 2, 7).astype(np.float32)
+        found = [jax.vjp(function, x, w) for function in (fused, dense)]
+        return [(values, pull(cotangent)) for values, pull in found]
+
+    check_near(*run(x, w), 3e-6)
 
 
 def test_small_losses_have_digits():
@@ -248,6 +270,7 @@ X, W, LABELS = np.zeros((4, 3), np.float32), np.zeros((5, 3), np.float32), np.ze
         ((X, W, LABELS), {"scale": -1.0}, r"scale is -1.0"),
         ((X, W, LABELS), {"temperature": 0.0}, r"temperature is 0.0"),
         ((X, W, LABELS), {"label_smoothing": 1.5}, r"label_smoothing is 1.5"),
+        ((X, W, LABELS), {"smoothing": "others"}, r"smoothing is 'others'"),
         ((X, W, LABELS), {"z_loss": -1.0}, r"z_loss is -1.0"),
         ((X, W, LABELS), {"margin": ArcFace(), "scale": 2.0}, r"scale is 2.0, but a margin"),
         ((X, W, LABELS), {"margin": ArcFace(), "bias": W[:, 0]}, r"leave bias out"),

@@ -80,6 +80,7 @@ def test_names_and_numbers_are_written_for_people():
     assert shown("count", 12345) == "12,345"
     assert shown("loss", 0.123456) == "0.1235"
     assert shown("learning_rate", 0.1) == "0.1"
+    assert shown("true_accept_rate_at_far_0.01", 0.5) == "50.00%"
     assert title_of("macro_f1") == "Macro F1"
     # Wilson's interval of 9 in 10, from the formula by hand.
     assert wilson_interval(0.9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)

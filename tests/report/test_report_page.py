@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxcv.metrics import binary, classification, regression
 from jaxcv.report import Mistake, write_report
+from jaxcv.report.sections import mistakes_gallery
 from jaxcv.train import collect_environment
 
 VOID = {"meta", "img", "br"}
@@ -91,10 +92,18 @@ def test_a_whole_report_shows_every_part(write):
         history=history(),
         summary=result,
         class_names=names,
-        mistakes=[
-            Mistake(image=images[0], true="ant", predicted="bee", confidence=0.5, record="r/1"),
-            Mistake(image=images[1], true="cow", predicted="ant", confidence=0.9, record="r/2"),
-        ],
+        task_sections={
+            "Most confident mistakes": mistakes_gallery(
+                [
+                    Mistake(
+                        image=images[0], true="ant", predicted="bee", confidence=0.5, record="r/1"
+                    ),
+                    Mistake(
+                        image=images[1], true="cow", predicted="ant", confidence=0.9, record="r/2"
+                    ),
+                ]
+            )
+        },
         samples=(images, np.array([0, 1, 2])),
         config={
             "class": "jaxcv.train.Experiment",
@@ -136,12 +145,14 @@ def test_every_text_is_escaped(write):
         history=[{"step": 1, "split": evil, "loss": 1.0}],
         summary={**summary_of(5), "note_of_nobody": 1.0},
         class_names=[evil] * 5,
-        mistakes=[
-            Mistake(
-                image=np.zeros((2, 2, 1), np.uint8),
-                true=evil, predicted=evil, confidence=1.0, record=f'"{evil}',
-            )
-        ],
+        task_sections={
+            evil: mistakes_gallery([
+                Mistake(
+                    image=np.zeros((2, 2, 1), np.uint8),
+                    true=evil, predicted=evil, confidence=1.0, record=f'"{evil}',
+                )
+            ])
+        },
         samples=(np.zeros((1, 2, 2, 1)), [0]),
         config={"class": evil, evil: [evil, {evil: evil}]},
         environment={evil: {evil: evil}, "note": evil},

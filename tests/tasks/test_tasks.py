@@ -27,7 +27,15 @@ def batch(labels):
 )
 def test_every_task_keeps_the_contract(task, outputs, classes):
     assert isinstance(task, Task)
-    assert (task.output_count(), task.class_count()) == (outputs, classes)
+    assert task.class_count() == classes
+    images = jax.ShapeDtypeStruct((12, 8, 8, 1), jnp.float32)
+    task.check_outputs(jax.ShapeDtypeStruct((12, outputs), jnp.float32), images)
+    with pytest.raises(ValueError, match=f"say --model.num-classes {outputs}"):
+        task.check_outputs(jax.ShapeDtypeStruct((12, 7), jnp.float32), images)
+    with pytest.raises(ValueError, match="the model gives dict, but the task wants logits"):
+        task.check_outputs({}, images)
+    assert (task.init_state(), task.head(3, {}, (), None), task.examples(3, {})) == ((), (3, ()), {})
+    assert task.evaluate_examples({}) == {}
     scores = jnp.asarray(RNG.normal(size=(12, outputs)), jnp.bfloat16)
     rows = batch(RNG.integers(0, classes or 5, 12).astype(np.int32))
     values, weights = jax.jit(task.loss)(scores, rows)

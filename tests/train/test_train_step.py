@@ -267,7 +267,7 @@ def test_eval_and_predict_see_every_row_once(strategy):
     variables = create_state(model, optax.sgd(0.1), (8, 8, 1), seed=0).variables
     device_map = DeviceMap(jax.devices()[:8], strategy)
     split, whole = device_map.split(batch), device_map.replicate(variables)
-    metrics = device_map.map(make_eval_step(model, task), (None, 0))(whole, split)
+    metrics, _ = device_map.map(make_eval_step(model, task), (None, 0))(whole, split)
     predictions = device_map.map(make_predict_step(model, task), (None, 0))(whole, split)
     logits = np.asarray(model.apply(variables, batch["image"] / 255.0))
     np.testing.assert_array_equal(predictions["prediction"], logits.argmax(-1))

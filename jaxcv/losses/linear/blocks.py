@@ -1,5 +1,6 @@
 """How large a tile of logits is, by shape and machine, and the loop over tiles."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,26 +26,28 @@ class Blocks(NamedTuple):
     whole: bool
 
 
-def choose_blocks(rows: int, classes: int, block_size: int | None = None) -> Blocks:
+def choose_blocks(rows: int, classes: tuple[int, ...], block_size: int | None = None) -> Blocks:
     """The tile for [rows, classes] logits: all rows and some classes, or, for few classes, both.
 
     Args:
       rows: N, of all devices.
-      classes: C, of this device.
+      classes: (C,) of this device, or (C, K) with K centres a class.
       block_size: Classes a tile; None chooses.
 
     Example:
-      >>> choose_blocks(100, 10)
+      >>> choose_blocks(100, (10,))
       Blocks(rows=100, classes=10, whole=True)
     """
     machine = jax.default_backend()
+    count, centres = classes[0], math.prod(classes[1:])
     rows_block = min(rows, ROWS.get(machine, ROWS_ELSEWHERE))
     if block_size is None:
         elements = ELEMENTS.get(machine, ELEMENTS_ELSEWHERE)
         # A multiple of 128 fills vector registers and matrix units.
-        block_size = max(128, min(elements // max(rows_block, 1), 8192) // 128 * 128)
-    class_block = min(block_size, classes)
-    return Blocks(rows_block, class_block, rows_block == rows and class_block == classes)
+        width = min(elements // max(rows_block, 1), 8192) // centres
+        block_size = max(128, width // 128 * 128)
+    class_block = min(block_size, count)
+    return Blocks(rows_block, class_block, rows_block == rows and class_block == count)
 
 
 def over_tiles(

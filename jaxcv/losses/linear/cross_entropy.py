@@ -1,21 +1,27 @@
 """Softmax cross-entropy of a linear classifier over any number of classes, tile by tile."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.arguments import (
     as_float,
+    check_choice,
     check_class_weights,
     check_non_negative,
     check_positive,
     check_range,
 )
 from jaxcv.losses.devices import total
-from jaxcv.losses.linear.arguments import check_block_size, check_linear, is_static
+from jaxcv.losses.linear.arguments import (
+    check_block_size,
+    check_implementation,
+    check_linear,
+    is_static,
+)
 from jaxcv.losses.linear.blocks import choose_blocks
-from jaxcv.losses.linear.plan import Constants, Inputs, Plan, Statistics
+from jaxcv.losses.linear.plan import Constants, Implementation, Inputs, Plan, Statistics
 from jaxcv.losses.linear.sampling import ClassSample
 from jaxcv.losses.linear.shards import Shard, shard_of
 from jaxcv.losses.linear.tiles import (
@@ -26,6 +32,7 @@ from jaxcv.losses.linear.tiles import (
 )
 from jaxcv.losses.margins.margin import Margin
 from jaxcv.losses.similarity import embedding_norm, square_root
+from jaxcv.losses.softmax import Smoothing
 
 
 class LinearCrossEntropy(NamedTuple):
@@ -35,14 +42,19 @@ class LinearCrossEntropy(NamedTuple):
       loss: [N], differentiable like the next two.
       log_sum_exp: [N], of all logits, the true class's with its margin.
       target_logit: [N], the true class's, with its margin.
+      target_score: [N], a constant: what the true class's margin was applied to, its cosine; without a
+        margin its logit.
       correct: bool [N]: without its margin the true class is above all others (not equal to one).
+      separated: bool [N]: with its margin it still is.
       margin_state: The margin's state after this batch; `()` without one.
     """
 
     loss: jax.Array
     log_sum_exp: jax.Array
     target_logit: jax.Array
+    target_score: jax.Array
     correct: jax.Array
+    separated: jax.Array
     margin_state: Any
 
 
@@ -57,6 +69,7 @@ def linear_softmax_cross_entropy(
     scale: float | jax.Array = 1.0,
     normalize: bool = False,
     label_smoothing: float | jax.Array = 0.0,
+    smoothing: Smoothing = "all_classes",
     class_weights: jax.Array | None = None,
     ignore_label: int | None = None,
     z_loss: float | jax.Array = 0.0,
@@ -66,6 +79,7 @@ def linear_softmax_cross_entropy(
     block_size: int | None = None,
     axis_name: str | None = None,
     precision: jax.lax.PrecisionLike = None,
+    implementation: Implementation | None = None,
 ) -> LinearCrossEntropy:
     """Cross-entropy of softmax(embeddings @ classifier.T), without the matrix of logits.
 
@@ -90,7 +104,9 @@ def linear_softmax_cross_entropy(
     Args:
       embeddings: [N, D] floating. Products are formed in the wider dtype of embeddings and
         classifier and summed in float32.
-      classifier: [C, D] floating, one row a class; with a sample, its rows `sample.rows`.
+      classifier: [C, D] floating, one row a class, or [C, K, D] with K centres a class, of which the
+        one of the largest logit counts (Deng et al. 2020, Sub-center ArcFace); with a sample, its
+        rows `sample.rows`.
       labels: [N] integers in [0, C) or `ignore_label`; any other gives NaN.
       bias: [C].
       margin: Any `Margin`, applied to cosines; `scale`, `temperature` and `bias` are its own
@@ -98,7 +114,8 @@ def linear_softmax_cross_entropy(
       margin_state: The margin's state before this batch, `margin.init()` at first.
       scale: > 0, may be traced.
       normalize: Whether rows of both are divided by their lengths.
-      label_smoothing: In [0, 1], spread over all classes.
+      label_smoothing: The mass in [0, 1] moved away from the label.
+      smoothing: To which classes: "all_classes" or "other_classes", as in `softmax_cross_entropy`.
       class_weights: [C].
       ignore_label: Rows with this label have loss 0, gradient 0 and no part in the margin's state.
       z_loss: Weight >= 0 of the squared log-sum-exp.
@@ -109,6 +126,9 @@ def linear_softmax_cross_entropy(
       block_size: Classes a tile; None chooses by shape.
       axis_name: The device axis that batch and classes are spread over.
       precision: Of the products, as in `jnp.matmul`.
+      implementation: "portable", or a Pallas kernel for the tiles: "pallas_gpu", "pallas_tpu" (on a
+        CPU both are interpreted, slowly). None takes the fastest measured: "portable" everywhere,
+        as the kernels were not timed yet. They cover what `kernels.py` says and refuse the rest.
 
     Returns:
       A `LinearCrossEntropy`, float32 (float64 for float64 inputs).
@@ -122,6 +142,7 @@ def linear_softmax_cross_entropy(
       Array([1.0986123, 1.0986123], dtype=float32)
     """
     check_linear(embeddings, classifier, labels, bias)
+    check_choice("smoothing", smoothing, get_args(Smoothing))
     _check_settings(label_smoothing, scale, temperature, z_loss, block_size)
     if class_weights is not None:
         check_class_weights(class_weights, classifier.shape[0])
@@ -137,7 +158,7 @@ def linear_softmax_cross_entropy(
     x = as_float(x).astype(jnp.promote_types(wide, jnp.float32))
     own = shard.positions(jnp.where(valid & known, labels, -1), sample)
 
-    blocks = choose_blocks(own.shape[0], classifier.shape[0], block_size)
+    blocks = choose_blocks(own.shape[0], classifier.shape[:-1], block_size)
     plan = Plan(
         row_block=blocks.rows,
         class_block=blocks.classes,
@@ -148,7 +169,9 @@ def linear_softmax_cross_entropy(
         padded=shard.padded,
         axis_name=axis_name,
         precision=precision,
+        implementation=implementation or "portable",
     )
+    check_implementation(plan, classifier)
     weights = None if class_weights is None else jax.lax.stop_gradient(jnp.asarray(class_weights))
     inputs = _inputs(x, jnp.asarray(classifier), bias, scale, temperature, plan.normalize)
     norm = embedding_norm(x)
@@ -167,16 +190,18 @@ def linear_softmax_cross_entropy(
     weight = _weight_of_label(weights, own, x.shape[0], axis_name, x.dtype)
     loss = surprise * weight
     if plan.totals:
+        keep, share = _smoothed(label_smoothing, smoothing, shard.taking_part)
         mass = _total_weight(weights, classifier.shape[0], shard, x.dtype)
-        spread = mass * log_sum_exp - others.total - weight * target_logit
-        loss = (1 - label_smoothing) * loss + label_smoothing / shard.taking_part * spread
+        loss = keep * loss + share * (mass * log_sum_exp - others.total - weight * target_logit)
     loss = loss + z_loss * jnp.square(log_sum_exp) + extra * weight
     loss = loss * jnp.where(known | ~valid, 1, jnp.nan)
     return LinearCrossEntropy(
         jnp.where(valid, loss, 0),
         jnp.where(valid, log_sum_exp, 0),
         jnp.where(valid, target_logit, 0),
+        jax.lax.stop_gradient(jnp.where(valid, others.target, 0)),
         valid & known & _is_best(plan, others, state),
+        valid & known & (target_logit > others.best),
         state,
     )
 
@@ -201,7 +226,8 @@ def _inputs(
 
 def _statistics(plan: Plan, inputs: Inputs, constants: Constants, whole: bool) -> Statistics:
     # One tile on one device is small: keeping it saves the backward pass a product.
-    run = plain_statistics if whole and plan.axis_name is None else tiled_statistics
+    alone = whole and plan.axis_name is None and plan.implementation == "portable"
+    run = plain_statistics if alone else tiled_statistics
     return run(plan, inputs, constants)
 
 
@@ -234,6 +260,18 @@ def _updated(
         axis_name=plan.axis_name,
     )
     return jax.lax.stop_gradient(state)
+
+
+def _smoothed(
+    label_smoothing: float | jax.Array, smoothing: Smoothing, classes: Any
+) -> tuple[Any, Any]:
+    """(keep, share): the smoothed target is keep y_c + share."""
+    if smoothing == "all_classes":
+        return 1 - label_smoothing, label_smoothing / classes
+    # A class that has no others keeps everything.
+    some = classes > 1
+    share = jnp.where(some, label_smoothing / jnp.maximum(classes - 1, 1), 0)
+    return jnp.where(some, 1 - label_smoothing - share, 1), share
 
 
 def _is_best(plan: Plan, others: Statistics, state: Any) -> jax.Array:

@@ -1,12 +1,20 @@
 """What the tile loop is told and what it tells: its settings, its arrays, its result."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.margins.margin import Margin
+
+Implementation = Literal["portable", "pallas_gpu", "pallas_tpu"]
+"""What works on one tile:
+
+* "portable": plain JAX, which XLA compiles for any machine; covers everything.
+* "pallas_gpu": a Pallas kernel, lowered through Triton, see `kernels.py`.
+* "pallas_tpu": the same kernel, lowered through Mosaic.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +31,7 @@ class Plan:
       padded: Whether classes at and beyond `Constants.limit` are padding.
       axis_name: The device axis that the rows and the classes are spread over.
       precision: Of the products, as in `jnp.matmul`.
+      implementation: What works on one tile.
     """
 
     row_block: int
@@ -34,6 +43,7 @@ class Plan:
     padded: bool = False
     axis_name: str | None = None
     precision: Any = None
+    implementation: Implementation = "portable"
 
     @property
     def wide(self) -> Any:
@@ -51,7 +61,7 @@ class Inputs(NamedTuple):
 
     embeddings: jax.Array  # [n, D], at least float32
     factors: jax.Array  # [n]
-    classifier: jax.Array  # [c, D] in any floating dtype
+    classifier: jax.Array  # [c, D], or [c, K, D] with K centres a class, in any floating dtype
     bias: jax.Array | None  # [c]
 
 
@@ -71,3 +81,40 @@ class Statistics(NamedTuple):
     log_sum_exp: jax.Array  # of the logits; `EMPTY` for none
     total: jax.Array  # sum of weight_c z_c
     best: jax.Array  # the largest score, `EMPTY` for none; of the order of z unless `plan.reshapes`
+
+
+class Cotangents(NamedTuple):
+    """What arrives at a row [N] or a part of the rows, in the backward pass."""
+
+    target: jax.Array
+    log_sum_exp: jax.Array
+    total: jax.Array
+
+
+class Rows(NamedTuple):
+    """The R rows of a tile; the last two in the backward pass alone."""
+
+    embeddings: jax.Array  # [R, D]
+    factors: jax.Array  # [R]
+    labels: jax.Array  # int32 [R], as in `Constants`
+    target: jax.Array  # [R], the score s_y
+    log_sum_exp: jax.Array | None = None  # [R], of `Statistics`
+    arriving: Cotangents | None = None
+
+
+class Columns(NamedTuple):
+    """The T classes of a tile."""
+
+    start: Any  # the number of the first
+    classifier: jax.Array  # [T, D] or [T, K, D]
+    bias: jax.Array | None  # [T]
+    weights: jax.Array | None  # [T]
+
+
+class Running(NamedTuple):
+    """What the forward pass carries from tile to tile, [N] each."""
+
+    peak: jax.Array  # the largest logit so far
+    exponentials: jax.Array  # sum of exp(z - peak)
+    total: jax.Array
+    best: jax.Array

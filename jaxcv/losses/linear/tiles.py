@@ -13,45 +13,35 @@ is added afterwards, where nothing cancels. The backward pass visits the tiles a
 
 with g_l, g_t, g_s the cotangents of log_sum_exp, total and target. All of G is made within a tile,
 the target's column by comparing class numbers, so that no scatter and no second gradient of the
-size of the classifier occurs. Over a device axis every device holds some of the classes and some of
-the rows: rows are gathered, statistics combined, and the gradient of the rows summed and scattered.
+size of the classifier occurs. With K centres a class, r k <x, w> is the largest of K, and G goes to
+that centre (in equal parts to equal ones). Over a device axis every device holds some of the
+classes and some of the rows: rows are gathered, statistics combined, and the gradient of the rows
+summed and scattered.
+
+What happens on a tile is in `portable.py` and, for accelerators, in `kernels.py`.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.devices import first_row, gather, largest, total
+from jaxcv.losses.linear import portable
 from jaxcv.losses.linear.blocks import over_tiles, part, with_part
-from jaxcv.losses.linear.plan import Constants, Inputs, Plan, Statistics
-from jaxcv.losses.similarity import EMPTY, SHORTEST, log_of_sum
-
-
-def inverse_lengths(rows: jax.Array, dtype: Any) -> jax.Array:
-    """1 / |row|, [T] from [T, D]; 0 for a zero row."""
-    squared = jnp.sum(jnp.square(rows.astype(dtype)), axis=-1)
-    usable = squared > SHORTEST**2
-    return jnp.where(usable, jax.lax.rsqrt(jnp.where(usable, squared, 1)), 0)
-
-
-def tile_scores(
-    plan: Plan, x: jax.Array, factors: jax.Array, w: jax.Array, bias: jax.Array | None
-) -> jax.Array:
-    """Scores s [R, T] of rows x [R, D] and classes w [T, D]."""
-    scores = jnp.matmul(
-        x.astype(plan.dtype),
-        w.astype(plan.dtype).T,
-        precision=plan.precision,
-        preferred_element_type=plan.wide,
-    )
-    scores = scores * factors[:, None]
-    if plan.normalize:
-        # A product with the lengths, not of unit rows: half precision rounds nothing anew.
-        scores = scores * inverse_lengths(w, plan.wide)
-    return scores if bias is None else scores + bias.astype(plan.wide)
+from jaxcv.losses.linear.plan import (
+    Columns,
+    Constants,
+    Cotangents,
+    Inputs,
+    Plan,
+    Rows,
+    Running,
+    Statistics,
+)
+from jaxcv.losses.linear.portable import centre_rows, inverse_lengths
+from jaxcv.losses.similarity import EMPTY, log_of_sum
 
 
 def target_scores(plan: Plan, inputs: Inputs, labels: jax.Array) -> jax.Array:
@@ -60,9 +50,11 @@ def target_scores(plan: Plan, inputs: Inputs, labels: jax.Array) -> jax.Array:
     here = labels >= 0
     row = jnp.maximum(labels, 0)
     w = inputs.classifier[row].astype(plan.wide)
-    score = jnp.sum(x * w, axis=-1) * factors
+    each = w if w.ndim == 3 else w[:, None]
+    score = jnp.sum(x[:, None] * each, axis=-1) * factors[:, None]
     if plan.normalize:
-        score = score * inverse_lengths(w, plan.wide)
+        score = score * inverse_lengths(each, plan.wide)
+    score = jnp.max(score, axis=-1)
     if inputs.bias is not None:
         score = score + inputs.bias[row].astype(plan.wide)
     return total(jnp.where(here, score, 0), plan.axis_name)
@@ -73,91 +65,37 @@ def own_rows(array: jax.Array, local_rows: int, axis_name: str | None) -> jax.Ar
     return part(array, first_row(local_rows, axis_name), local_rows)
 
 
-class _Tile(NamedTuple):
-    scores: jax.Array  # [R, T]
-    logits: jax.Array  # -inf for a row's own class and for padding
-    is_target: jax.Array
-    outside: jax.Array  # own class or padding
-    pull: Callable[[jax.Array], jax.Array]  # from the cotangent of logits to that of scores
-
-
-def _tile(
-    plan: Plan,
-    constants: Constants,
-    x: jax.Array,
-    factors: jax.Array,
-    labels: jax.Array,
-    target: jax.Array,
-    w: jax.Array,
-    bias: jax.Array | None,
-    start: Any,
-) -> _Tile:
-    scores = tile_scores(plan, x, factors, w, bias)
-    numbers = start + jnp.arange(w.shape[0], dtype=jnp.int32)
-    is_target = numbers == labels[:, None]
-    outside = is_target | (numbers >= constants.limit) if plan.padded else is_target
-    logits, pull = scores, lambda cotangent: cotangent
-    if plan.margin is not None:
-        margin, fixed = plan.margin, jax.lax.stop_gradient(target)
-        logits, vjp = jax.vjp(lambda s: margin.negative_logits(s, fixed, constants.state), scores)
-        pull = lambda cotangent: vjp(cotangent)[0]  # noqa: E731
-    return _Tile(scores, jnp.where(outside, -jnp.inf, logits), is_target, outside, pull)
-
-
 def plain_statistics(plan: Plan, inputs: Inputs, constants: Constants) -> Statistics:
     """The statistics [N] of the rows of all devices; differentiable where there is one tile."""
     axis_name = plan.axis_name
-    x, factors = gather(inputs.embeddings, axis_name), gather(inputs.factors, axis_name)
     target = target_scores(plan, inputs, constants.labels)
+    every = Rows(
+        gather(inputs.embeddings, axis_name),
+        gather(inputs.factors, axis_name),
+        constants.labels,
+        target,
+    )
+    on_tile = _on_tile(plan).accumulated
+
+    def classes(start: Any, width: int, running: Running) -> Running:
+        columns = _columns(inputs, constants, start, width)
+
+        def rows(row: Any, height: int, running: Running) -> Running:
+            some, old = jax.tree.map(lambda a: part(a, row, height), (every, running))
+            new = on_tile(plan, constants, some, columns, old)
+            return jax.tree.map(lambda a, piece: with_part(a, piece, row), running, new)
+
+        return over_tiles(target.shape[0], plan.row_block, rows, running)
+
     empty = jnp.full(target.shape, EMPTY, plan.wide)
     zero = jnp.zeros(target.shape, plan.wide)
-
-    def classes(start: Any, width: int, carry: Any) -> Any:
-        w, bias, weights = (
-            part(a, start, width) for a in (inputs.classifier, inputs.bias, constants.weights)
-        )
-
-        def rows(row: Any, height: int, carry: Any) -> Any:
-            x_, factors_, labels_, target_ = (
-                part(a, row, height) for a in (x, factors, constants.labels, target)
-            )
-            tile = _tile(plan, constants, x_, factors_, labels_, target_, w, bias, start)
-            old = jax.tree.map(lambda a: part(a, row, height), carry)
-            new = _accumulated(plan, tile, weights, *old)
-            return jax.tree.map(lambda a, piece: with_part(a, piece, row), carry, new)
-
-        return over_tiles(x.shape[0], plan.row_block, rows, carry)
-
-    carry = (empty, zero, zero, empty)
-    carry = over_tiles(inputs.classifier.shape[0], plan.class_block, classes, carry)
-    peak, exponentials, sums, best = carry
-    top = largest(peak, axis_name)
-    exponentials = total(exponentials * jnp.exp(peak - top), axis_name)
-    best = largest(best, axis_name) if plan.reshapes else top
-    sums = total(sums, axis_name) if plan.totals else sums
+    running = Running(empty, zero, zero, empty)
+    running = over_tiles(inputs.classifier.shape[0], plan.class_block, classes, running)
+    top = largest(running.peak, axis_name)
+    exponentials = total(running.exponentials * jnp.exp(running.peak - top), axis_name)
+    best = largest(running.best, axis_name) if plan.reshapes else top
+    sums = total(running.total, axis_name) if plan.totals else running.total
     return Statistics(target, log_of_sum(exponentials, top), sums, best)
-
-
-def _accumulated(
-    plan: Plan,
-    tile: _Tile,
-    weights: jax.Array | None,
-    peak: jax.Array,
-    exponentials: jax.Array,
-    sums: jax.Array,
-    best: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """The running maximum, sum of exponentials relative to it, total and best, one tile on."""
-    top = jax.lax.stop_gradient(jnp.maximum(peak, jnp.max(tile.logits, axis=-1)))
-    exponentials = exponentials * jnp.exp(peak - top)
-    exponentials = exponentials + jnp.sum(jnp.exp(tile.logits - top[:, None]), axis=-1)
-    if plan.totals:
-        each = tile.logits if weights is None else tile.logits * weights.astype(plan.wide)
-        sums = sums + jnp.sum(jnp.where(tile.outside, 0, each), axis=-1)
-    if plan.reshapes:
-        scores = jax.lax.stop_gradient(jnp.where(tile.outside, -jnp.inf, tile.scores))
-        best = jnp.maximum(best, jnp.max(scores, axis=-1))
-    return top, exponentials, sums, best
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -173,56 +111,42 @@ def _forward(plan: Plan, inputs: Inputs, constants: Constants) -> tuple[Statisti
     return own, (inputs, constants, every.target, every.log_sum_exp)
 
 
-class _Cotangents(NamedTuple):
-    """What arrives at a row [N] or a part of the rows, and what the tiles are compared with."""
-
-    target: jax.Array
-    log_sum_exp: jax.Array
-    total: jax.Array
-
-
 def _backward(plan: Plan, residuals: Any, cotangents: Statistics) -> tuple[Inputs, None]:
     inputs, constants, target, log_sum_exp = residuals
     axis_name = plan.axis_name
     x, factors = gather(inputs.embeddings, axis_name), gather(inputs.factors, axis_name)
-    arriving = _Cotangents(
+    arriving = Cotangents(
         gather(cotangents.target, axis_name),
         gather(cotangents.log_sum_exp, axis_name),
         gather(cotangents.total, axis_name),
     )
-    by_row = (x, factors, constants.labels, target, log_sum_exp, arriving)
+    every = Rows(x, factors, constants.labels, target, log_sum_exp, arriving)
+    on_tile = _on_tile(plan).score_cotangents
 
     def classes(start: Any, width: int, carry: Any) -> Any:
         to_x, to_w, to_bias = carry
-        w, bias, weights = (
-            part(a, start, width) for a in (inputs.classifier, inputs.bias, constants.weights)
-        )
+        columns = _columns(inputs, constants, start, width)
+        w = centre_rows(columns.classifier)
 
         def rows(row: Any, height: int, carry: Any) -> Any:
             to_x, sums, bias_sums = carry
-            x_, factors_, labels_, target_, lse, arrived = jax.tree.map(
-                lambda a: part(a, row, height), by_row
-            )
-            tile = _tile(plan, constants, x_, factors_, labels_, target_, w, bias, start)
-            to_scores = _score_cotangents(plan, tile, lse, arrived, weights)
-            if bias is not None:
-                bias_sums = bias_sums + jnp.sum(to_scores, axis=0)
-            if plan.normalize:
-                to_scores = to_scores * inverse_lengths(w, plan.wide)
-            narrow = to_scores.astype(plan.dtype)
+            some = jax.tree.map(lambda a: part(a, row, height), every)
+            narrow, to_bias = on_tile(plan, constants, some, columns)
+            if bias_sums is not None:
+                bias_sums = bias_sums + to_bias
             more = _product(plan, narrow, w)
-            sums = sums + _product(plan, narrow.T, x_ * factors_[:, None])
+            scaled = some.embeddings * some.factors[:, None]
+            sums = sums + _product(plan, _turned(narrow), scaled)
             return with_part(to_x, part(to_x, row, height) + more, row), sums, bias_sums
 
-        start_sums = jnp.zeros(w.shape, plan.wide), jnp.zeros(w.shape[:1], plan.wide)
-        carry = over_tiles(x.shape[0], plan.row_block, rows, (to_x, *start_sums))
+        sums = jnp.zeros(w.shape, plan.wide)
+        bias_sums = None if to_bias is None else jnp.zeros((width,), plan.wide)
+        carry = over_tiles(x.shape[0], plan.row_block, rows, (to_x, sums, bias_sums))
         to_x, sums, bias_sums = carry
         if plan.normalize:
-            wide = w.astype(plan.wide)
-            inverse = inverse_lengths(w, plan.wide)[:, None]
-            along = jnp.sum(wide * sums, axis=-1, keepdims=True)
-            sums = sums - wide * (along * jnp.square(inverse))
-        to_w = with_part(to_w, sums.astype(to_w.dtype), start)
+            sums = _across(sums, w.astype(plan.wide))
+        piece = sums.reshape(columns.classifier.shape).astype(to_w.dtype)
+        to_w = with_part(to_w, piece, start)
         if to_bias is not None:
             to_bias = with_part(to_bias, bias_sums.astype(to_bias.dtype), start)
         return to_x, to_w, to_bias
@@ -246,19 +170,32 @@ def _backward(plan: Plan, residuals: Any, cotangents: Statistics) -> tuple[Input
 tiled_statistics.defvjp(_forward, _backward)
 
 
-def _score_cotangents(
-    plan: Plan,
-    tile: _Tile,
-    log_sum_exp: jax.Array,
-    arrived: _Cotangents,
-    weights: jax.Array | None,
-) -> jax.Array:
-    """G [R, T], see the head of this file."""
-    to_logits = jnp.exp(tile.logits - log_sum_exp[:, None]) * arrived.log_sum_exp[:, None]
-    if plan.totals:
-        each = 1.0 if weights is None else weights.astype(plan.wide)
-        to_logits = to_logits + jnp.where(tile.outside, 0, arrived.total[:, None] * each)
-    return jnp.where(tile.is_target, arrived.target[:, None], tile.pull(to_logits))
+def _on_tile(plan: Plan) -> Any:
+    if plan.implementation == "portable":
+        return portable
+    from jaxcv.losses.linear import kernels  # the import of Pallas takes time
+
+    return kernels
+
+
+def _columns(inputs: Inputs, constants: Constants, start: Any, width: int) -> Columns:
+    pieces = inputs.classifier, inputs.bias, constants.weights
+    return Columns(start, *(part(a, start, width) for a in pieces))
+
+
+def _across(gradient: jax.Array, w: jax.Array) -> jax.Array:
+    """The part of a gradient [T, D] across rows w: along them, unit rows do not change."""
+    along = jnp.sum(w * gradient, axis=-1, keepdims=True)
+    inverse = inverse_lengths(w, w.dtype)[:, None]
+    return gradient - w * (along * jnp.square(inverse))
+
+
+def _turned(tile: jax.Array) -> jax.Array:
+    """The transpose of a tile; on a CPU a copy, as its products are slow with a turned left side.
+
+    256 by 256 by 1,024 took 3/5 of the time, copy included; an accelerator turns as it reads.
+    """
+    return jax.lax.optimization_barrier(tile.T) if jax.default_backend() == "cpu" else tile.T
 
 
 def _product(plan: Plan, left: jax.Array, right: jax.Array) -> jax.Array:

@@ -10,8 +10,9 @@ from jaxcv.losses.devices import gather
 from jaxcv.losses.linear.arguments import check_block_size, check_linear
 from jaxcv.losses.linear.blocks import choose_blocks, over_tiles, part, with_part
 from jaxcv.losses.linear.plan import Plan
+from jaxcv.losses.linear.portable import inverse_lengths, tile_scores
 from jaxcv.losses.linear.shards import Shard, shard_of
-from jaxcv.losses.linear.tiles import inverse_lengths, own_rows, tile_scores
+from jaxcv.losses.linear.tiles import own_rows
 
 
 def linear_top_k(
@@ -30,7 +31,8 @@ def linear_top_k(
 
     Args:
       embeddings: [N, D] floating.
-      classifier: [C, D] floating: class centres, or a gallery of embeddings.
+      classifier: [C, D] floating: class centres, or a gallery of embeddings; [C, K, D] with K centres
+        a class, of which the nearest counts.
       k: How many, in [1, C].
       bias: [C].
       normalize: Whether scores are cosines; a zero row has cosine 0 to everything.
@@ -59,7 +61,7 @@ def linear_top_k(
     dtype = jnp.promote_types(embeddings.dtype, classifier.dtype)
     local = embeddings.shape[0]
     x = gather(as_float(embeddings), axis_name)
-    blocks = choose_blocks(x.shape[0], classifier.shape[0], block_size)
+    blocks = choose_blocks(x.shape[0], classifier.shape[:-1], block_size)
     plan = Plan(
         row_block=blocks.rows,
         class_block=blocks.classes,

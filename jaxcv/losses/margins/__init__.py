@@ -22,6 +22,7 @@ from jaxcv.losses.margins.hard_negatives import (
     MVSoftmax,
 )
 from jaxcv.losses.margins.margin import BeyondPi, Gradient, Margin
+from jaxcv.losses.margins.warmup import Warmup, WarmupState
 
 __all__ = [
     "AdaCos",
@@ -42,6 +43,8 @@ __all__ = [
     "Margin",
     "NormFace",
     "SphereFace",
+    "Warmup",
+    "WarmupState",
     "class_cosines",
     "margin_logits",
     "margin_softmax_cross_entropy",

@@ -1,0 +1,1 @@
+"""From a trained model to results on images of any size."""

@@ -1,9 +1,10 @@
-"""The command line: `python -m jaxcv train|evaluate|predict|report|data|list`.
+"""The command line: `python -m jaxcv COMMAND ...`.
 
-This module only finds the command and shows errors; `jaxcv.commands` imports JAX and does the work,
-so that `--help` answers at once.
+This module only finds the command and shows errors; `jaxcv.commands`, `jaxcv.face_commands` and
+`jaxcv.gallery_commands` import JAX and do the work, so that `--help` answers at once.
 """
 
+import importlib
 import logging
 import os
 import sys
@@ -11,7 +12,13 @@ from collections.abc import Sequence
 
 from jaxcv.errors import Interrupted, nearest, one_line
 
-COMMANDS = ("train", "evaluate", "predict", "report", "data", "list")
+# By the module of jaxcv that holds them.
+_MODULES = {
+    "commands": ("train", "evaluate", "predict", "report", "data", "list"),
+    "face_commands": ("verify",),
+    "gallery_commands": ("enroll", "search", "remove", "subjects"),
+}
+COMMANDS = tuple(name for names in _MODULES.values() for name in names)
 
 USAGE = """usage: jaxcv COMMAND ...
 
@@ -21,6 +28,15 @@ USAGE = """usage: jaxcv COMMAND ...
   report DIR                                       write DIR/report.html
   data prepare NAME | data show NAME               prepare a TFDS data set, or draw some of it
   list                                             presets, models, data sets
+
+With a run that embeds faces:
+
+  verify DIR IMAGE IMAGE                           do two pictures show the same person?
+  evaluate DIR --pairs FILE                        accuracy on lfw.bin, pairs.txt and the like
+  enroll GALLERY --workdir DIR FOLDER              add people, a folder of pictures each
+  search GALLERY --workdir DIR IMAGE [IMAGE ...]   who of them is it?
+  remove GALLERY SUBJECT                           forget somebody
+  subjects GALLERY                                 who is enrolled
 
 `jaxcv COMMAND --help` lists the options of a command; `jaxcv train PRESET --help` every field of
 the preset. --traceback, anywhere, shows where an error came from.
@@ -51,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         command = nearest(words[0], COMMANDS, "command")
-        from jaxcv import commands
-
+        where = next(module for module, names in _MODULES.items() if command in names)
+        module = importlib.import_module(f"jaxcv.{where}")
         # `list` is a name of Python itself.
-        return getattr(commands, "list_" if command == "list" else command)(words[1:])
+        return getattr(module, "list_" if command == "list" else command)(words[1:])
     except KeyboardInterrupt:  # before training has started, or a second time
         return 130
     except Interrupted as error:

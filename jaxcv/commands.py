@@ -1,22 +1,31 @@
 """The commands of the command line: each takes the words after its name and gives an exit status."""
 
 import importlib
+import inspect
 import json
-import os
-import pkgutil
-import sys
-from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import flax.linen as nn
 import jax
 import tyro
 
-from jaxcv import configs, models
 from jaxcv import data as data_package
+from jaxcv import models
+from jaxcv.command_options import enable_compilation_cache, load_preset, presets, run_options
 from jaxcv.data import TFDS, contact_sheet, prepare, prepared
 from jaxcv.errors import UsageError, nearest
+from jaxcv.face_commands import PAIR_OPTIONS, chosen_variables, evaluate_pairs
+from jaxcv.faces.embedding import embeds_faces
 from jaxcv.report import report_run
+from jaxcv.segmentation_commands import (
+    INFERENCE_OPTIONS,
+    check_no_inference,
+    described_shares,
+    segmented_rows,
+    segments,
+)
 from jaxcv.train import (
     Experiment,
     Runtime,
@@ -64,12 +73,19 @@ def train(words: list[str]) -> int:
 
 def evaluate(words: list[str]) -> int:
     """`jaxcv evaluate DIR`."""
-    options = _workdir_options(
-        "evaluate", words, json=(Path | None, None, "also write the whole summary to this file")
+    options = run_options(
+        "evaluate",
+        words,
+        json=(Path | None, None, "also write the whole summary to this file"),
+        **PAIR_OPTIONS,
     )
     run, state = open_workdir(options.workdir, options.runtime, options.step)
-    results = evaluate_state(make_evaluator(run), state)
-    print(f"step {int(state.step)}, {len(run.test_source)} test records")
+    if options.pairs is None:
+        results = evaluate_state(make_evaluator(run), state)
+        what = f"{len(run.test_source)} test records"
+    else:
+        results, what = evaluate_pairs(run, state, options)
+    print(f"step {int(state.step)}, {what}")
     print_results(results)
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -79,23 +95,33 @@ def evaluate(words: list[str]) -> int:
 def predict(words: list[str]) -> int:
     """`jaxcv predict DIR IMAGE ...`."""
     images = tyro.conf.Positional[tuple[str, ...]]
-    options = _workdir_options(
+    options = run_options(
         "predict",
         words,
         images=(images, (), "image files, folders or globs"),
         output=(Path | None, None, "JSON lines go here; None: DIR/predictions.jsonl"),
         averaged=(bool, False, "predict with the averaged weights"),
+        **INFERENCE_OPTIONS,
     )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
-    variables = state.ema if options.averaged else state.variables
-    if variables is None:
-        raise UsageError("--averaged was asked for, but this run keeps no averaged weights")
+    if embeds_faces(run):
+        raise UsageError(
+            f"the run in {options.workdir} embeds faces, and embeddings tell who somebody is: they are "
+            "not written to a file. Compare two pictures by `jaxcv verify`, or find people by "
+            "`jaxcv enroll` and `jaxcv search`"
+        )
+    variables = chosen_variables(state, options.averaged)
     output = options.output or options.workdir / "predictions.jsonl"
+    if segments(run):
+        rows = segmented_rows(run, variables, files, options, output)
+    else:
+        check_no_inference(options)
+        rows = predict_files(run, variables, files)
     failed = 0
     width = min(max(map(len, files)), 60)
     with output.open("w") as lines:
-        for row in predict_files(run, variables, files):
+        for row in rows:
             lines.write(json.dumps(row) + "\n")
             failed += "error" in row
             print(f"{row['file']:<{width}}  {described(row)}")
@@ -105,7 +131,7 @@ def predict(words: list[str]) -> int:
 
 def report(words: list[str]) -> int:
     """`jaxcv report DIR`."""
-    options = _workdir_options("report", words)
+    options = run_options("report", words)
     print(report_run(options.workdir, options.runtime, options.step))
     return 0
 
@@ -189,106 +215,33 @@ def list_(words: list[str]) -> int:
     print("presets (jaxcv train NAME):")
     for name in presets():
         print(f"  {name:<20} {first_line(importlib.import_module(f'jaxcv.configs.{name}'))}")
-    for title, package, attribute in (
-        ("models (jaxcv.models)", models, "num_classes"),
-        ("data sets (jaxcv.data)", data_package, "open"),
+
+    def takes_images(thing: Any) -> bool:
+        is_model = isinstance(thing, type) and issubclass(thing, nn.Module)
+        return is_model and "images" in inspect.signature(thing.__call__).parameters
+
+    def opens(thing: Any) -> bool:
+        return is_dataclass(thing) and hasattr(thing, "open")
+
+    for title, package, shown in (
+        ("models (jaxcv.models)", models, takes_images),
+        ("data sets (jaxcv.data)", data_package, opens),
     ):
         print(f"{title}:")
         for name in sorted(package.__all__):
             thing = getattr(package, name)
-            if is_dataclass(thing) and hasattr(thing, attribute):
+            if shown(thing):
                 print(f"  {name:<20} {first_line(thing)}")
     print(f"TFDS data sets prepared here: {', '.join(sorted(prepared())) or 'none'}")
     return 0
-
-
-def presets() -> list[str]:
-    """Names of the presets in `jaxcv.configs`."""
-    return [module.name for module in pkgutil.iter_modules(configs.__path__)]
-
-
-def load_preset(name: str) -> Experiment:
-    """Gives the experiment of a preset, or of a Python file of your own.
-
-    Args:
-        name: a preset's name, or a path ending in .py of a file with a function `experiment()`.
-
-    Raises:
-        UsageError: where there is none.
-    """
-    if not name.endswith(".py"):
-        module = importlib.import_module(f"jaxcv.configs.{nearest(name, presets(), 'preset')}")
-        return module.experiment()
-    path = Path(name)
-    if not path.is_file():
-        raise UsageError(f"there is no file {name}")
-    # As a module of that name, so that config.json can name the classes that it defines.
-    known = sys.modules.get(path.stem)
-    if known is not None and getattr(known, "__file__", None) != str(path.absolute()):
-        raise UsageError(f"{name} has the name of another Python module; call it something else")
-    sys.path.insert(0, str(path.parent.absolute()))
-    module = importlib.import_module(path.stem)
-    if not callable(getattr(module, "experiment", None)):
-        raise UsageError(f"{name} defines no function experiment()")
-    return module.experiment()
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, in a directory that only this user can write.
-
-    JAX's own variable JAX_COMPILATION_CACHE_DIR chooses another; empty, it turns the cache off.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    directory = base / "jaxcv" / "compiled"
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return  # A home that cannot be written to is no reason not to train.
-    jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _workdir_options(command: str, words: list[str], **fields: Any) -> Any:
-    """Reads the options that all commands on a work directory share, and `fields` of their own.
-
-    Args:
-        command: its name.
-        words: the command line after it.
-        **fields: (type, default, help) by name.
-    """
-    shared = {
-        "step": (int | None, None, "which checkpoint; None takes the newest"),
-        "preset": (str | None, None, "a .py file of your own whose classes the run uses"),
-    }
-    options = make_dataclass(
-        command.title(),
-        [
-            ("workdir", _option(tyro.conf.Positional[Path], "work directory of a run")),
-            *(
-                (name, _option(kind, text), field(default=default))
-                for name, (kind, default, text) in {**fields, **shared}.items()
-            ),
-            ("runtime", Annotated[Runtime, tyro.conf.arg(name="")], field(default=Runtime())),
-        ],
-        frozen=True,
-    )
-    parsed: Any = tyro.cli(options, args=words, prog=f"jaxcv {command}", description="")
-    if parsed.preset is not None:
-        load_preset(parsed.preset)  # So that its classes are known when config.json names them.
-    enable_compilation_cache()
-    return parsed
-
-
-def _option(kind: Any, text: str) -> Any:
-    return Annotated[kind, tyro.conf.arg(help=text)]
 
 
 def described(row: dict[str, Any]) -> str:
     """The part of a line that says what was predicted."""
     if "error" in row:
         return f"not readable: {row['error']}"
+    if "shares" in row:
+        return described_shares(row)
     if "probabilities" not in row:
         return f"{row['prediction']:.6g}"
     best = sorted(row["probabilities"].items(), key=lambda item: -item[1])[:3]

@@ -1,7 +1,7 @@
-"""Regenerates the table of results in README.md: trains each row's preset and times the whole command.
+"""Regenerates the tables of results in README.md: trains each row's preset and times the whole command.
 
-    python scripts/results.py [ROW ...]          train these rows (all), then write the table
-    python scripts/results.py --table            only write the table, from scripts/results/
+    python scripts/results.py [ROW ...]          train these rows (all), then write the tables
+    python scripts/results.py --table            only write the tables, from scripts/results/
 
 Each row's log (metrics.jsonl), configuration and environment are kept in scripts/results/ROW/. Rows
 on TFDS data need them prepared: `jaxcv data prepare NAME`, or $TFDS_DATA_DIR.
@@ -19,14 +19,23 @@ from jaxcv.train.logging import read_rows
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
-ROWS = {
-    "digits_lenet": ["digits_lenet"],
-    "fashion_mnist_cnn": ["fashion_mnist_cnn"],
-    "fashion_mnist_mlp": ["mlp_28x28", "--data.name", "fashion_mnist"],
-    "cifar10_jpeg75_lenet": ["cifar10_lenet", "--data.name", "cifar10_jpeg75"],
+# Each table stands in README.md between two comments with its name.
+TABLES = {
+    "results": {
+        "digits_lenet": ["digits_lenet"],
+        "fashion_mnist_cnn": ["fashion_mnist_cnn"],
+        "fashion_mnist_mlp": ["mlp_28x28", "--data.name", "fashion_mnist"],
+        "cifar10_jpeg75_lenet": ["cifar10_lenet", "--data.name", "cifar10_jpeg75"],
+    },
+    "segmentation": {"camvid_unet": ["camvid_unet"]},
 }
+# The measures that a table shows of the last evaluation, by their names in metrics.jsonl.
+MEASURES = {
+    "results": {"accuracy": "accuracy"},
+    "segmentation": {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"},
+}
+ROWS = {name: command for table in TABLES.values() for name, command in table.items()}
 
 
 def train(name: str) -> None:
@@ -43,20 +52,22 @@ def train(name: str) -> None:
         (kept / "seconds.json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n")
 
 
-def table_row(name: str) -> str:
-    """A row of the table from a kept log."""
+def table_row(table: str, name: str) -> str:
+    """A row of a table from a kept log."""
     kept = RESULTS / name
     hardware = json.loads((kept / "environment.json").read_text())["Hardware"]
     seconds = json.loads((kept / "seconds.json").read_text())["seconds"]
     last = {row["split"]: row for row in read_rows(kept / "metrics.jsonl")}
-    accuracy = f"{100 * last['test']['accuracy']:.2f}%"
-    averaged = f"{100 * last['test_ema']['accuracy']:.2f}%" if "test_ema" in last else "-"
+    shares = [
+        f"{100 * last[split][measure]:.2f}%" if split in last else "-"
+        for measure in MEASURES[table]
+        for split in ("test", "test_ema")
+    ]
     machine = f"{hardware['host cores']} cores, {hardware['host processor']}"
     cells = [
         f"`jaxcv train {' '.join(ROWS[name])}`",
         f"{int(last['test']['count']):,}",
-        accuracy,
-        averaged,
+        *shares,
         f"{last['test']['step']:,}",
         f"{seconds:.0f}",
         machine,
@@ -64,28 +75,34 @@ def table_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_table() -> None:
-    """Replaces the table in README.md."""
-    lines = [
-        "| command | test images | accuracy | of averaged weights | steps | seconds | machine |",
-        "|---|---|---|---|---|---|---|",
-        *(table_row(name) for name in ROWS if (RESULTS / name).is_dir()),
-    ]
+def write_tables() -> None:
+    """Replaces the tables in README.md."""
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    README.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+    for table, rows in TABLES.items():
+        measures = [f"{name} | of averaged weights" for name in MEASURES[table].values()]
+        head = ["command", "test images", *measures, "steps", "seconds", "machine"]
+        line = f"| {' | '.join(head)} |"
+        lines = [
+            line,
+            "|---" * (line.count("|") - 1) + "|",
+            *(table_row(table, name) for name in rows if (RESULTS / name).is_dir()),
+        ]
+        begin, end = f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
+    README.write_text(text)
 
 
 def main(words: list[str]) -> None:
-    """Trains the rows that are named, all by default, and writes the table."""
+    """Trains the rows that are named, all by default, and writes the tables."""
     if words != ["--table"]:
         unknown = set(words) - set(ROWS)
         if unknown:
             sys.exit(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
         for name in words or ROWS:
             train(name)
-    write_table()
+    write_tables()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def picture_count(notebook):
 
 
 def test_there_are_notebooks():
-    assert NAMES == ["cross_entropy", "train_classifier"]
+    assert NAMES == ["cross_entropy", "face_recognition", "segmentation", "train_classifier"]
     assert sorted(path.stem for path in COLAB.glob("*.ipynb")) == NAMES
 
 
@@ -176,3 +176,60 @@ def test_cross_entropy_runs_and_agrees_with_scikit_learn(tmp_path, monkeypatch):
     assert picture_count(notebook) == 9
     assert printed(notebook, "stderr") == ""
     assert sum("assert" in cell.source or "close(" in cell.source for cell in notebook.cells) >= 18
+
+
+@pytest.mark.slow
+def test_segmentation_runs(tmp_path, monkeypatch):
+    wanted = {
+        "devices": "device_count",
+        "camvid": "CAMVID_HERE",
+        "ignored": "float(loss)",
+        "count": "summary['count']",
+        "mean_iou": "summary['mean_iou']",
+        "accuracy": "summary['pixel_accuracy']",
+        "majority": "float(majority)",
+        "accuracies": "accuracies",
+        "index_map": "[list(index_map.shape), str(index_map.dtype), int(index_map.max())]",
+        "report": "str(report)",
+    }
+    notebook, values = execute("segmentation", tmp_path, monkeypatch, wanted)
+    assert values["devices"] == 2
+    assert not values["camvid"]  # What it draws itself, so that the numbers below hold anywhere.
+    assert values["ignored"] == 0
+    assert values["count"] == 16
+    assert values["accuracy"] > values["majority"] + 0.05
+    assert values["mean_iou"] > 0.4
+    # The panorama holds the first 6 test images: about as right as on single ones, whatever the way.
+    assert list(values["accuracies"]) == ["whole", "sliding window", "window, mirrored too"]
+    assert min(values["accuracies"].values()) > values["accuracy"] - 0.15
+    assert values["index_map"][:2] == [[60, 80], "uint8"]
+    assert values["index_map"][2] < 3
+    assert "Worst images" in (tmp_path / values["report"]).read_text()
+    assert picture_count(notebook) == 7
+    assert "masks/0.png: is a colour mask" in printed(notebook)
+    assert "Warning" not in printed(notebook, "stderr")
+
+
+@pytest.mark.slow
+def test_face_recognition_runs_and_beats_pixels(tmp_path, monkeypatch):
+    wanted = {
+        "counts": "[len(train_source), len(test_source)]",
+        "errors": "[float(equal_error_rate(c)) for c in (curve, pixel_curve)]",
+        "stored": "float(summary['equal_error_rate'])",
+        "rank_1": "float(rank_1)",
+        "removed": "[removed, traces]",
+        "refused": "refused",
+        "alike": "[float(own.mean()), float(others.mean())]",
+        "report": "str(report)",
+    }
+    notebook, values = execute("face_recognition", tmp_path, monkeypatch, wanted)
+    assert values["counts"] == [180, 60]
+    assert values["errors"][0] < values["errors"][1]
+    assert values["errors"][0] == pytest.approx(values["stored"], abs=0.005)
+    assert values["rank_1"] > 0.7
+    assert values["removed"] == [5, 0]
+    assert "made by another model" in values["refused"]
+    assert values["alike"][0] > values["alike"][1] + 0.1
+    assert "Hardest pairs" in (tmp_path / values["report"]).read_text()
+    assert picture_count(notebook) == 5
+    assert "Warning" not in printed(notebook, "stderr")

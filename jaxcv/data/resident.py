@@ -13,15 +13,17 @@ from jaxcv.data.source import Source
 _CHUNK = 512
 
 
-def resident_bytes(source: Source) -> int:
-    """Memory that `materialize(source)` takes, in bytes. Reads one record.
+def resident_bytes(data: Source | Batches) -> int:
+    """Memory that `materialize(data)` takes, in bytes. Reads one record.
 
     Example:
       >>> from jaxcv.data import Digits
       >>> resident_bytes(Digits().open("train"))  # 1437 records of 8x8 pixels, a label and a mask
       99153
     """
-    return len(source) * _record_bytes(RecordReader(source, on_bad_record="skip"))
+    if isinstance(data, Batches):
+        return data.num_examples * _record_bytes(data.reader)
+    return len(data) * _record_bytes(RecordReader(data, on_bad_record="skip"))
 
 
 def _record_bytes(reader: RecordReader) -> int:

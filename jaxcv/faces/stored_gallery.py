@@ -166,8 +166,7 @@ class StoredGallery:
         raise NotImplementedError
 
     def _forget(self) -> None:
-        """Drops what was prepared for searching the rows as they were."""
-        raise NotImplementedError
+        """Drops what was prepared for searching the rows as they were; by default nothing was."""
 
     def _change(self, contents: Contents) -> None:
         if self._storage is not None:

@@ -11,8 +11,10 @@ from all embeddings at once: `roc` and what is read from it, `fold_accuracy`, `s
 
 from jaxcv.metrics.binary import BinaryMetrics
 from jaxcv.metrics.bootstrap import bootstrap_intervals
+from jaxcv.metrics.boundary import BoundaryCounts, boundary_counts, boundary_summary
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.classification import ClassificationMetrics
+from jaxcv.metrics.confusion import confusion_matrices
 from jaxcv.metrics.folds import FoldAccuracy, fold_accuracy, squared_distance_grid
 from jaxcv.metrics.identification import (
     IdentificationPoint,
@@ -26,6 +28,7 @@ from jaxcv.metrics.identification import (
 from jaxcv.metrics.identity_errors import IdentityErrors, hardest_pairs, identity_errors
 from jaxcv.metrics.pairs import PairScores, cosine_scores, indexed_scores, pair_scores
 from jaxcv.metrics.regression import RegressionMetrics
+from jaxcv.metrics.segmentation import SegmentationMetrics
 from jaxcv.metrics.templates import Templates, template_embeddings, template_pair_scores
 from jaxcv.metrics.verification import (
     Det,
@@ -42,6 +45,7 @@ from jaxcv.metrics.verification import (
 
 __all__ = [
     "BinaryMetrics",
+    "BoundaryCounts",
     "CalibrationBins",
     "ClassificationMetrics",
     "Det",
@@ -53,9 +57,13 @@ __all__ = [
     "RegressionMetrics",
     "Roc",
     "SearchRanks",
+    "SegmentationMetrics",
     "Templates",
     "area_under_roc",
     "bootstrap_intervals",
+    "boundary_counts",
+    "boundary_summary",
+    "confusion_matrices",
     "cosine_scores",
     "cumulative_match",
     "det",

@@ -1,12 +1,15 @@
 """Models: Flax Linen modules, channels last, one family a file.
 
 Every model is called as `model.apply(variables, images, train=..., mask=...)` with float images
-[B, H, W, C] and returns float32 outputs [B, num_classes]. Parameters are float32; `dtype` is the
-dtype it computes in.
+[B, H, W, C] and returns float32 outputs: [B, num_classes], or for segmentation [B, H, W,
+num_classes]. Parameters are float32; `dtype` is the dtype it computes in.
 """
 
+from jaxcv.models.backbone import Backbone
+from jaxcv.models.conv_backbone import ConvBackbone
 from jaxcv.models.embedding import EmbeddingClassifier, EmbeddingOutputs
 from jaxcv.models.face_cnn import FaceCNN
+from jaxcv.models.face_embedder import FaceEmbedder
 from jaxcv.models.inputs import ComputeDtype
 from jaxcv.models.iresnet import IResNet
 from jaxcv.models.lenet import LeNet
@@ -15,22 +18,31 @@ from jaxcv.models.mobile_face_net import MobileFaceNet
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.prelu import PReLU
 from jaxcv.models.resnet import ResNet, ResNetBackbone
+from jaxcv.models.segmentation import FPN, DeepLabV3Plus, FeaturePyramid, PSPNet, UNet
 from jaxcv.models.small_cnn import SmallCNN
 from jaxcv.models.wide_resnet import WideResNet
 
 __all__ = [
+    "FPN",
     "MLP",
+    "Backbone",
     "BatchNorm",
     "ComputeDtype",
+    "ConvBackbone",
+    "DeepLabV3Plus",
     "EmbeddingClassifier",
     "EmbeddingOutputs",
     "FaceCNN",
+    "FaceEmbedder",
+    "FeaturePyramid",
     "IResNet",
     "LeNet",
     "MobileFaceNet",
     "PReLU",
+    "PSPNet",
     "ResNet",
     "ResNetBackbone",
     "SmallCNN",
+    "UNet",
     "WideResNet",
 ]

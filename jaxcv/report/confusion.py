@@ -82,9 +82,24 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Markup:
 
 def _number(count: int, x: float, y: float, size: float, *, on_color: bool) -> Markup:
     """A cell's count, as large as fits."""
-    font = min(14.0, 0.42 * size, 1.5 * size / len(str(count)))
+    number = compact(count)
+    font = min(14.0, 0.42 * size, 1.5 * size / len(number))
     color = "on-color" if on_color else "cell"
-    return svg.text(count, x, y, class_=color, font_size=font, dominant_baseline="central")
+    return svg.text(number, x, y, class_=color, font_size=font, dominant_baseline="central")
+
+
+def compact(count: int) -> str:
+    """A count in at most five characters: pixels are counted by the million.
+
+    Example:
+        >>> compact(9_999), compact(46_187), compact(1_020_182)
+        ('9999', '46k', '1.02M')
+    """
+    if count < 10_000:
+        return str(count)
+    if count < 999_500:
+        return f"{count / 1e3:.0f}k"
+    return f"{count / 1e6:.3g}M" if count < 999.5e6 else f"{count / 1e9:.3g}G"
 
 
 def most_confused(matrix: np.ndarray, limit: int = 10) -> list[tuple[int, int, int]]:

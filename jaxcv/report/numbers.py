@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_SHARES = ("accuracy", "precision", "recall", "f1", "accuracy_std", "calibration_error", "rate")
+_SHARES = (
+    "accuracy",
+    "iou",
+    "dice",
+    "precision",
+    "recall",
+    "f1",
+    "accuracy_std",
+    "calibration_error",
+    "rate",
+)
 
 
 def is_share(name: str) -> bool:
@@ -18,7 +28,9 @@ def title_of(name: str) -> str:
     """A field's name in words: `macro_f1` is "Macro F1"."""
     if name == "expected_calibration_error":
         return "Calibration error"
-    words = name.replace("_", " ").replace("f1", "F1").replace("r squared", "R²")
+    words = (
+        name.replace("_", " ").replace("f1", "F1").replace("r squared", "R²").replace("iou", "IoU")
+    )
     return words[:1].upper() + words[1:]
 
 

@@ -24,7 +24,7 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
-    samples: tuple[np.ndarray, Sequence[Any] | np.ndarray] | None = None,
+    samples: tuple[np.ndarray, Sequence[Any] | np.ndarray] | Markup | None = None,
     task_sections: Mapping[str, Markup | None] | None = None,
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
@@ -39,7 +39,7 @@ def write_report(
         summary: What a metrics module's `summary` returned for the test examples.
         class_names: Names of the classes, in order; numbers stand for those that are missing.
         samples: Augmented training images [N, H, W, C] and their N labels: classes,
-            distributions [N, C] or numbers.
+            distributions [N, C] or numbers. Or the section itself.
         task_sections: `{heading: content}` of what only this task has to show, for instance
             `jaxcv.report.faces.face_sections`; it follows the evaluation.
         config: The experiment as nested JSON values; the key `class` of a dict is its headline.
@@ -60,7 +60,9 @@ def write_report(
         "Evaluation": sections.evaluation(summary, class_names),
         **(task_sections or {}),
         "Augmented training images": (
-            sections.samples_gallery(*samples, class_names) if samples is not None else None
+            sections.samples_gallery(*samples, class_names)
+            if isinstance(samples, tuple)
+            else samples
         ),
         "Configuration": sections.settings(config or {}),
         "Versions and hardware": sections.environment_cards(environment or {}),

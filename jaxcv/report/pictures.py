@@ -13,8 +13,7 @@ from jaxcv.report.markup import Markup, tag
 SHOWN = 112
 """Width and height in CSS pixels of the box in which a picture is shown."""
 
-_STORED = 2 * SHOWN
-"""A larger image is reduced to this many pixels: screens have up to two per CSS pixel."""
+_DENSITY = 2  # A larger image is reduced: screens have up to two pixels per CSS pixel.
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -32,8 +31,8 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round(255 * np.clip(values, 0.0, 1.0)).astype(np.uint8)
 
 
-def to_png(image: np.ndarray) -> bytes:
-    """An image [H, W], [H, W, 1] or [H, W, 3+] uint8 as PNG, at most 224 pixels wide and high.
+def to_png(image: np.ndarray, limit: int = _DENSITY * SHOWN) -> bytes:
+    """An image [H, W], [H, W, 1] or [H, W, 3+] uint8 as PNG, at most `limit` pixels wide and high.
 
     Raises:
         ValueError: If the shape is another.
@@ -43,18 +42,21 @@ def to_png(image: np.ndarray) -> bytes:
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[-1] == 3):
         raise ValueError(f"a picture must be [H, W, C] or [H, W], found shape {image.shape}.")
     picture = Image.fromarray(np.ascontiguousarray(image))
-    if max(picture.size) > _STORED:
-        picture.thumbnail((_STORED, _STORED), Image.Resampling.LANCZOS)
+    if max(picture.size) > limit:
+        picture.thumbnail((limit, limit), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
-def picture(image: np.ndarray, *, description: str) -> Markup:
-    """An `img` element that holds a uint8 image; a small one is enlarged without blurring."""
+def picture(image: np.ndarray, *, description: str, side: int = SHOWN) -> Markup:
+    """An `img` element that holds a uint8 image; a small one is enlarged without blurring.
+
+    Its longer side has `side` CSS pixels.
+    """
     height, width = image.shape[:2]
-    scale = SHOWN / max(height, width)
-    data = base64.b64encode(to_png(image)).decode("ascii")
+    scale = side / max(height, width)
+    data = base64.b64encode(to_png(image, _DENSITY * side)).decode("ascii")
     return tag(
         "img",
         src=f"data:image/png;base64,{data}",

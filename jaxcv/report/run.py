@@ -11,8 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import image as image_ops
+from jaxcv.predict.colors import class_palette
+from jaxcv.report.markup import Markup
 from jaxcv.report.page import write_report
+from jaxcv.report.segmentation import label_map_samples
 from jaxcv.report.task_sections import task_sections
+from jaxcv.tasks import Segmentation
 from jaxcv.train import (
     Experiment,
     Run,
@@ -54,7 +58,7 @@ def report_run(
     run, state = open_workdir(workdir, runtime, step, experiment)
     results = results or evaluate_state(make_evaluator(run), state)
     environment = workdir / "environment.json"
-    sections = task_sections(run, state)
+    sections = task_sections(run, state, results["test"])
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
         return path
@@ -69,7 +73,7 @@ def report_run(
         summary=results["test"],
         class_names=run.train_source.class_names,
         task_sections=sections,
-        samples=augmented_samples(run, state, _SAMPLES),
+        samples=_samples(run, state),
         config=to_json(run.experiment),
         environment=json.loads(environment.read_text()) if environment.exists() else None,
     )
@@ -80,15 +84,32 @@ def _data_name(run: Run) -> str:
     return str(getattr(data, "name", None) or getattr(data, "root", None) or type(data).__name__)
 
 
+def _samples(run: Run, state: TrainState) -> tuple[np.ndarray, np.ndarray] | Markup:
+    """Augmented training images: with their labels, or as the section that shows their maps."""
+    images, labels = augmented_samples(run, state, _SAMPLES)
+    if not isinstance(run.experiment.task, Segmentation):
+        return images, labels
+    names = run.train_source.class_names
+    return label_map_samples(images, labels, names, class_palette(names, run.experiment.data))
+
+
 def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training images [N,H,W,C] as the model meets them, before normalisation; and their labels."""
+    """Training images [N,H,W,C] as the model meets them, before normalisation; and their labels.
+
+    A label map [H,W] has followed its image.
+    """
     experiment = run.experiment
     batch = run.train_batches()[0]
-    images = jnp.asarray(batch["image"][:count])
-    labels = jnp.asarray(batch["label"][:count])
-    keys = jax.random.split(state.key, len(images) + 1)
-    augment = jax.vmap(lambda k, x: image_ops.apply_sequence(experiment.augment, k, x))
-    images = augment(keys[1:], images)
+    samples = {name: jnp.asarray(batch[name][:count]) for name in ("image", "label")}
+    keys = jax.random.split(state.key, len(samples["image"]) + 1)
+    ignored = experiment.task.ignore_label
+    ignored = image_ops.IGNORE_LABEL if ignored is None else ignored
+
+    def augment(key: jax.Array, sample: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return image_ops.transform_sample(experiment.augment, key, sample, ignore_label=ignored)
+
+    samples = jax.vmap(augment)(keys[1:], samples)
+    images, labels = samples["image"], samples["label"]
     classes = experiment.task.class_count()
     if experiment.mix is not None and classes is not None:
         labels = jax.nn.one_hot(labels, classes)

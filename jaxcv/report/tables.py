@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 
 from jaxcv.report.confusion import most_confused
 from jaxcv.report.markup import Markup, join, tag
+from jaxcv.report.numbers import title_of
+
+_SCORES = {"iou": "IoU", "accuracy": "Recall"}
+_COUNTS = {"support": "Examples", "pixels": "Pixels"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, sortable: bool = False) -> Markup:
@@ -39,21 +44,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, sortable: bool 
 
 
 def per_class_table(per_class: Mapping[str, Sequence[float]], names: Sequence[str]) -> Markup:
-    """Precision, recall, F1 and support of each class; a click on a heading sorts."""
+    """Scores and number of examples (`support`) or `pixels` of each class; a click on a heading sorts."""
+    count = "support" if "support" in per_class else "pixels"
+    scores = [name for name in per_class if name != count]
 
-    def meter(value: float) -> tuple[Markup, float]:
+    def meter(value: float | None) -> tuple[Markup, float]:
+        if value is None or math.isnan(value):
+            return tag("span", "-"), -1.0  # No example tells.
         bar = tag("span", class_="meter", style=f"--share:{100 * value:.1f}%")
         return join(bar, tag("span", f"{100 * value:.1f}%", class_="percent")), value
 
     rows = [
         [
             (name, name.lower()),
-            *(meter(per_class[score][i]) for score in ("precision", "recall", "f1")),
-            (f"{per_class['support'][i]:,}", per_class["support"][i]),
+            *(meter(per_class[score][i]) for score in scores),
+            (f"{per_class[count][i]:,}", per_class[count][i]),
         ]
         for i, name in enumerate(names)
     ]
-    return table(["Class", "Precision", "Recall", "F1", "Examples"], rows, sortable=True)
+    head = [*(_SCORES.get(name, title_of(name)) for name in scores), _COUNTS[count]]
+    return table(["Class", *head], rows, sortable=True)
 
 
 def confused_table(matrix: np.ndarray, names: Sequence[str], limit: int) -> Markup | None:
@@ -63,7 +73,7 @@ def confused_table(matrix: np.ndarray, names: Sequence[str], limit: int) -> Mark
         [
             names[true],
             names[predicted],
-            count,
+            (f"{count:,}", count),
             (f"{100 * count / support[true]:.1f}%", float(count / support[true])),
         ]
         for true, predicted, count in most_confused(matrix, limit)

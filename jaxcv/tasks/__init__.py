@@ -5,6 +5,7 @@ from jaxcv.tasks.classification import Classification
 from jaxcv.tasks.face import FaceRecognition
 from jaxcv.tasks.metric_learning import MetricLearning, SupervisedContrastive, Triplet
 from jaxcv.tasks.regression import Regression
+from jaxcv.tasks.segmentation import Segmentation
 from jaxcv.tasks.task import AXIS, Task
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FaceRecognition",
     "MetricLearning",
     "Regression",
+    "Segmentation",
     "SupervisedContrastive",
     "Task",
     "Triplet",

@@ -79,11 +79,11 @@ class Run:
 
     def train_feed(self) -> Feed:
         """The training records: an endless, shuffled stream."""
-        return self._feed(self.train_source, self.train_batches())
+        return self._feed(self.train_batches())
 
     def test_feed(self) -> Feed:
         """The test records: one pass in order, the last batch padded."""
-        return self._feed(self.test_source, self.test_batches())
+        return self._feed(self.test_batches())
 
     def train_batches(self) -> Batches:
         """Which training records make up which step."""
@@ -115,10 +115,10 @@ class Run:
             **options,
         )
 
-    def _feed(self, source: Source, batches: Batches) -> Feed:
+    def _feed(self, batches: Batches) -> Feed:
         resident = self.runtime.resident
         if resident is None:
-            resident = resident_bytes(source) <= RESIDENT_LIMIT
+            resident = resident_bytes(batches) <= RESIDENT_LIMIT
         if resident:
             return ResidentFeed(batches, materialize(batches), self.device_map)
         return StreamFeed(batches, self.device_map)

@@ -8,7 +8,8 @@ computed again in float64, the best entry of each subject chosen. faiss is `Inde
 twice: as installed, and with the threshold lowered from which it multiplies matrices with BLAS (in
 1.15.1 its default leaves 100 queries to another loop). The contenders take turns on the same cores, so
 that a busy machine slows all alike. The ratios, below 1 where ours is faster, are the median over the
-rounds of the ratio within a round, and the ratio of the fastest rounds. Before the clock runs, all have to give the same answer.
+rounds of the ratio within a round, and the ratio of the fastest rounds. Before the clock runs, all have
+to give the same answer.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The fused linear cross-entropy beside dense JAX and PyTorch: memory, accuracy, time, identities.
+"""The fused linear cross-entropy beside dense JAX and PyTorch: memory, accuracy, time, a table.
 
     python scripts/benchmarks/linear_cross_entropy.py
     python scripts/benchmarks/linear_cross_entropy.py time --rows 4096 --width 512 --classes 2000000
@@ -10,8 +10,10 @@
   machine slows all alike; a ratio is the median over the rounds of the ratio within a round.
   PyTorch's fused function (2.13) works on a quarter of the rows at a time; its own choice of a
   chunk took 40 times as long on the CPU.
-* identities: the rows of the table that insightface publishes (8 V100, ResNet-50, samples/s and MB
-  per GPU; arcface_torch/docs/speed_benchmark.md), and by arithmetic what one H200 holds.
+* table: the rows of the table that insightface publishes (8 V100, ResNet-50, samples/s and MB per
+  GPU; arcface_torch/docs/speed_benchmark.md) beside what the head - classifier, momentum, gradient,
+  embeddings, tiles - needs here: the memory as XLA plans it, on one device and on eight; the time
+  of an H200 by arithmetic; and the time of this machine, measured for the first rows.
 
 On an accelerator, `time` also measures the rate of a matrix product of the same shape, and says
 which part of it the loss reaches: 4 products of 2 N D C operations, one of them the recomputation.
@@ -25,10 +27,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PARTS = ("memory", "accuracy", "time", "identities")
+PARTS = ("memory", "accuracy", "time", "table")
 MIB = 2**20
 
-# identities: (samples/s, MB per GPU) of data parallel, model parallel, Partial FC 0.1.
+# Identities: (samples/s, MB per GPU) of data parallel, model parallel, Partial FC 0.1.
 INSIGHTFACE = {
     125_000: ((4681, 7358), (4824, 5306), (5004, 4868)),
     250_000: ((4047, 9940), (4521, 5826), (4976, 5004)),
@@ -54,7 +56,9 @@ def main() -> None:
     parser.add_argument("--block-size", type=int)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2, help="CPU cores for each contender")
-    parser.add_argument("--teraflops", type=float, default=790, help="of the assumed H200")
+    parser.add_argument("--teraflops", type=float, default=790, help="table: of the assumed H200")
+    parser.add_argument("--bandwidth", type=float, default=4.3, help="table: its TB/s")
+    parser.add_argument("--measure", type=int, default=125_000, help="table: up to so many classes")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown {', '.join(unknown)}; choose from {', '.join(PARTS)}")
@@ -66,8 +70,8 @@ def main() -> None:
         print_accuracy()
     if "time" in (options.parts or PARTS):
         print_times(options)
-    if "identities" in (options.parts or PARTS):
-        print_identities(options.teraflops)
+    if "table" in (options.parts or PARTS):
+        print_table(options)
 
 
 def step(loss: Callable[..., Any]) -> Any:
@@ -243,33 +247,113 @@ def torch_contenders(
     return {name: backward(loss) for name, loss in found.items()}
 
 
-def print_identities(teraflops: float) -> None:
-    """What a head of D = 512 in float32 with SGD momentum needs, beside the published rows.
+def head_step(rate: float) -> Any:
+    """A step of SGD with momentum on an ArcFace head; of all classes, or of a sample with lazy rows."""
+    import jax
+    import jax.numpy as jnp
+    import optax
 
-    Full: classifier, momentum and gradient, 3 x 2 KiB an identity. Sampled at 0.1 with lazy rows:
-    classifier and momentum whole, rows, slots and gradient of the drawn. Time: 4 products of
-    2 N D C operations at the given rate, or the bytes that a step reads and writes at 4.3 TB/s.
+    from jaxcv import losses
+
+    optimizer = optax.sgd(0.1, momentum=0.9)
+
+    def step(classifier: Any, momentum: Any, x: Any, labels: Any, key: Any) -> Any:
+        sample, rows = None, classifier
+        if rate < 1:
+            sample = losses.sample_classes(key, labels, classifier.shape[0], rate=rate)
+            rows = classifier[sample.rows]
+
+        def loss(x: Any, rows: Any) -> Any:
+            margin = losses.ArcFace()
+            return jnp.mean(
+                losses.linear_softmax_cross_entropy(
+                    x, rows, labels, margin=margin, sample=sample
+                ).loss
+            )
+
+        to_x, gradient = jax.grad(loss, (0, 1))(x, rows)
+        slots = (optax.TraceState(momentum), optax.EmptyState())
+        if sample is None:
+            updates, slots = optimizer.update(gradient, slots, classifier)
+            classifier = optax.apply_updates(classifier, updates)
+        else:
+            classifier, slots = losses.lazy_row_update(
+                optimizer, gradient, sample, slots, classifier
+            )
+        return classifier, slots[0].trace, to_x
+
+    return jax.jit(step, donate_argnums=(0, 1))
+
+
+def planned_gib(rate: float, batch: int, width: int, classes: int) -> float:
+    """What a step holds at once on a device with so many classes, by XLA's account."""
+    import jax
+
+    classifier = jax.ShapeDtypeStruct((classes, width), "float32")
+    x, _, labels = shapes(batch, width, classes, "float32")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    compiled = head_step(rate).lower(classifier, classifier, x, labels, key).compile()
+    memory = compiled.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return (held - memory.alias_size_in_bytes + memory.temp_size_in_bytes) / 2**30
+
+
+def print_table(options: argparse.Namespace, batch: int = 1024, width: int = 512) -> None:
+    """Head of D = 512 in float32, batch 1,024 over all devices, gathered on each.
+
+    The H200's time is the larger of 4 products of 2 N D C operations and of the bytes that a step
+    reads and writes; nothing is counted for the exchange of 2 MiB of embeddings between devices.
     """
-    row, batch, width, bandwidth = 2048, 1024, 512, 4.3e12
-    print("\ninsightface, 8 V100, samples/s | MB per GPU; by arithmetic, not measured: the head on")
-    print(f"one H200 (139 GiB), batch {batch}, {teraflops:.0f} Tflop/s: GiB held and ms a step")
     print(
-        f"{'identities':>11} {'data':>11} {'model':>11} {'PFC 0.1':>11}  {'full':>16} {'0.1':>16}"
+        "\ninsightface on 8 V100, samples/s|MB a GPU: data parallel, model parallel, sampled 0.1."
     )
+    print(f"Here: GiB a device as XLA plans them; ms a step of {batch} on H200s (139 GiB), by")
+    print(f"arithmetic: {options.teraflops:.0f} Tflop/s, {options.bandwidth} TB/s, head alone.")
+    heads = ("1 device", "1 device, 0.1", "8 devices", "8 devices, 0.1")
+    print(f"{'identities':>11} {'data':>11} {'model':>11} {'0.1':>11}", end="")
+    print("".join(f" {head:>18}" for head in heads))
     for identities, published in INSIGHTFACE.items():
         cells = ["-" if p is None else f"{p[0]}|{p[1]}" for p in published]
-        ours = []
-        for part, held, moved in (
-            (1.0, 3.0, 2 + 1 + 5),  # read twice, gradient written; read three, write two to step
-            (0.1, 2.0 + 0.3, 0.1 * (2 + 2 + 1 + 5)),
-        ):
-            gib = held * row * identities / 2**30
-            compute = 8 * batch * width * part * identities / (teraflops * 1e12)
-            ms = 1e3 * max(compute, moved * row * identities / bandwidth)
-            fits = "" if gib < 139 else " no"
-            ours.append(f"{gib:6.1f}, {ms:5.1f} ms{fits}")
-        print(f"{identities:11,} {cells[0]:>11} {cells[1]:>11} {cells[2]:>11}  ", end="")
-        print(f"{ours[0]:>16} {ours[1]:>16}")
+        print(f"{identities:11,} {cells[0]:>11} {cells[1]:>11} {cells[2]:>11}", end="")
+        for devices in (1, 8):
+            for rate in (1.0, 0.1):
+                classes = -(-identities // devices)
+                gib = planned_gib(rate, batch, width, classes)
+                # Read twice and a gradient written; then three read and two written to step.
+                # Sampled, rows are also read and written on the way to and from a copy.
+                moved = (8 if rate == 1 else 12) * rate * 4 * width * classes
+                compute = 8 * batch * width * rate * classes / (options.teraflops * 1e12)
+                ms = 1e3 * max(compute, moved / (options.bandwidth * 1e12))
+                cell = f"{gib:.2f}, {ms:.2f} ms" + ("" if gib < 139 else " no")
+                print(f" {cell:>18}", end="", flush=True)
+        print()
+    for identities in INSIGHTFACE:
+        if identities <= options.measure:
+            print_measured_step(options, identities, width)
+
+
+def print_measured_step(options: argparse.Namespace, classes: int, width: int) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    batch = 128
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (batch, width))
+    labels = jax.random.randint(keys[1], (batch,), 0, classes)
+    for rate in (1.0, 0.1):
+        step, times = head_step(rate), []
+        classifier = 0.01 * jax.random.normal(keys[2], (classes, width))
+        momentum = jnp.zeros_like(classifier)
+        for _ in range(options.rounds):
+            begin = time.perf_counter()
+            classifier, momentum, to_x = step(classifier, momentum, x, labels, keys[0])
+            jax.block_until_ready(to_x)
+            times.append(time.perf_counter() - begin)
+        ms = 1e3 * statistics.median(times[1:])
+        print(
+            f"measured here ({jax.devices()[0].device_kind}), batch {batch}, {classes:,} classes, "
+            f"rate {rate}: {ms:.0f} ms a step, {1e3 * batch / ms:.0f} samples/s through the head"
+        )
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def test_equals_dense_for_shapes(shape, block):
 def test_rows_in_tiles(monkeypatch):
     """Three tiles of rows, the last one smaller, times three of classes."""
     monkeypatch.setitem(blocks.ROWS, "cpu", 4)
+    monkeypatch.setitem(blocks.KEPT, "cpu", 0)
     found, wanted = derivatives("everything", (10, 19, 3), 8, jit=quick_jit)
     check_near(found, wanted, 3e-6)
     # All classes in one tile, rows in several.
@@ -63,13 +64,18 @@ def test_equals_dense_for_any_shape(name, rows, classes, block):
 
 
 def test_blocks_fill_the_budget_and_no_more():
+    most = max(blocks.ELEMENTS["cpu"], blocks.KEPT["cpu"], blocks.ROWS["cpu"] * blocks.FEWEST)
     for rows, classes in [(1, 10), (256, 100_003), (1024, 10**6), (10**6, 100), (10**6, 10**6)]:
         chosen = blocks.choose_blocks(rows, (classes,))
         assert 1 <= chosen.rows <= rows
         assert 1 <= chosen.classes <= classes
-        assert chosen.rows * chosen.classes <= blocks.ELEMENTS["cpu"]
+        assert chosen.rows * chosen.classes <= most
         assert chosen.whole == ((chosen.rows, chosen.classes) == (rows, classes))
     assert blocks.choose_blocks(256, (100_003,), 77).classes == 77
+    assert blocks.choose_blocks(256, (100_003,), plain=True).whole  # 98 MiB
+    assert not blocks.choose_blocks(256, (200_003,), plain=True).whole
+    assert not blocks.choose_blocks(256, (100_003,), 512, plain=True).whole
+    assert blocks.choose_blocks(64, (100_003, 4)).classes == 512  # 2,048 columns
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])

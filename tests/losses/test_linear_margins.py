@@ -5,15 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilation import quick_jit
-from linear_cases import check_near
+from linear_cases import batch, check_near
 from margin_cases import CLASSIFIER, EMBEDDINGS, LABELS, MARGINS, MASK, C
 
 from jaxcv.losses import (
     ArcFace,
     CosFace,
+    CurricularFace,
     InterclassFilter,
     MagFace,
+    class_cosines,
     linear_softmax_cross_entropy,
+    margin_logits,
     margin_softmax_cross_entropy,
 )
 
@@ -76,6 +79,29 @@ def test_equals_dense(names, block):
 def test_one_tile_equals_dense():
     for fused, dense in results(("curricular", "adaface"), None, "float64").values():
         check_near(fused, dense, 2e-6)
+
+
+@pytest.mark.parametrize("block", [None, 8])
+def test_separated_is_top_1_with_margin(block):
+    x, w, labels, _, _ = batch(50, 23, 6)
+    x += 2 * w[labels]
+
+    @quick_jit
+    def run(x, w):
+        found = []
+        for margin in (ArcFace(scale=16.0, margin=0.3), CurricularFace(scale=16.0, margin=0.3)):
+            result = linear_softmax_cross_entropy(
+                x, w, labels, margin=margin, margin_state=margin.init(), block_size=block
+            )
+            cosines = class_cosines(x, w)[0]
+            logits = margin_logits(margin, cosines, labels, result.margin_state)
+            found.append((result.separated, jnp.argmax(logits, axis=1) == labels))
+            found.append((result.correct, jnp.argmax(cosines, axis=1) == labels))
+        return found
+
+    for separated, wanted in run(x, w):
+        np.testing.assert_array_equal(separated, wanted)
+        assert 0 < np.sum(wanted) < 50
 
 
 def test_nothing_cancels_beside_a_dominating_target():

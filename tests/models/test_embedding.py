@@ -211,20 +211,13 @@ def test_a_command_line_reaches_the_backbone():
     class Run:
         model: nn.Module
 
+    words = "--model.num-classes 7 --model.flip-test True --model.backbone.depth 50"
+    words += " --model.backbone.dropout 0.4"
     start = Run(model=EmbeddingClassifier(IResNet(depth=18), 10))
     edited = tyro.cli(
         Run,
         default=start,
-        args=[
-            "--model.num-classes",
-            "7",
-            "--model.flip-test",
-            "True",
-            "--model.backbone.depth",
-            "50",
-            "--model.backbone.dropout",
-            "0.4",
-        ],
+        args=words.split(),
         config=(tyro.conf.FlagConversionOff,),
     )
     wanted = EmbeddingClassifier(IResNet(depth=50, dropout=0.4), 7, flip_test=True)

@@ -65,9 +65,7 @@ COUNTS = [
     + (conv(8, 6, 1) + 2 * conv(8, 6) + conv(8, 6, 1) + conv(24, 6, 1))
     + (conv(6, 3, 1) + conv(9, 6) + conv(6, 6))
     + plain(6, 5),
-    LIGHT_COUNT
-    + (2 * conv(8, 4, 1) + conv(16, 6) + plain(6, 5))
-    + (conv(6, 1) + plain(1, 5)),
+    LIGHT_COUNT + (2 * conv(8, 4, 1) + conv(16, 6) + plain(6, 5)) + (conv(6, 1) + plain(1, 5)),
 ]
 
 
@@ -111,7 +109,11 @@ def test_every_decoder_takes_a_resnet_dilated_or_not(model):
             assert logits.shape == (2, *size, 11)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=name_of)
+@pytest.mark.parametrize(
+    "model",
+    [MODELS[1], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[2:])],
+    ids=name_of,
+)
 def test_every_parameter_gets_a_gradient_and_a_masked_row_gives_none(model):
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(3, 10, 13, 3)), jnp.float32)
@@ -123,7 +125,11 @@ def test_every_parameter_gets_a_gradient_and_a_masked_row_gives_none(model):
     def gradient(params, images):
         def objective(params):
             outputs, _ = model.apply(
-                {**variables, "params": params}, images, train=True, mask=mask, mutable="batch_stats"
+                {**variables, "params": params},
+                images,
+                train=True,
+                mask=mask,
+                mutable="batch_stats",
             )
             return sum(jnp.sum((head * target)[:2]) for head in jax.tree.leaves(outputs))
 
@@ -134,9 +140,7 @@ def test_every_parameter_gets_a_gradient_and_a_masked_row_gives_none(model):
     # ReLU may kill the one or two units of an auxiliary head or of an image mean by chance.
     assert len(still) <= 3, still
     again = gradient(variables["params"], images.at[2].mul(100.0))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), found, again
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), found, again)
 
 
 def test_a_pyramid_level_hears_of_the_coarser_ones():

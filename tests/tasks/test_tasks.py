@@ -34,7 +34,11 @@ def test_every_task_keeps_the_contract(task, outputs, classes):
         task.check_outputs(jax.ShapeDtypeStruct((12, 7), jnp.float32), images)
     with pytest.raises(ValueError, match="the model gives dict, but the task wants logits"):
         task.check_outputs({}, images)
-    assert (task.init_state(), task.head(3, {}, (), None), task.examples(3, {})) == ((), (3, ()), {})
+    assert (task.init_state(), task.head(3, {}, (), None), task.examples(3, {})) == (
+        (),
+        (3, ()),
+        {},
+    )
     assert task.evaluate_examples({}) == {}
     scores = jnp.asarray(RNG.normal(size=(12, outputs)), jnp.bfloat16)
     rows = batch(RNG.integers(0, classes or 5, 12).astype(np.int32))

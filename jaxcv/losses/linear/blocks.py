@@ -11,9 +11,23 @@ Carry = TypeVar("Carry")
 ROWS = {"cpu": 2048}
 """Rows a tile, at most; more are visited in turns, so that few classes make no narrow tiles."""
 
-ELEMENTS = {"cpu": 2**19}
-"""Logits a tile, if the block is not given: 2 MiB of float32, which caches hold; 256 rows by 1,024
-to 4,096 classes measured alike, more was slower. An accelerator is given more to do: 256 MiB."""
+ELEMENTS = {"cpu": 2**17}
+"""Logits a tile, if the block is not given: half a MiB of float32, which a core's own cache holds.
+256 rows took 0.94 of the time with 512 classes that they took with 2,048. An accelerator is given
+more to do: 256 MiB."""
+
+FEWEST = 256
+"""Classes a tile, at least, if there are so many: each tile reads and writes the gradient of all
+its rows."""
+
+KEPT = {"cpu": 2**21}
+"""Logits in all that are made at once and kept for the backward pass, if the block is not given:
+as much memory as some tiles."""
+
+KEPT_PLAIN = {"cpu": 2**25}
+"""The same where nothing is made of the logits but their softmax: 128 MiB. On a CPU tiles, with a
+fourth product, take 1.06 (one core) to 1.12 (two) of the time of the dense form there; but with
+normalised rows or a margin 0.7 of the time of one tile."""
 
 ROWS_ELSEWHERE, ELEMENTS_ELSEWHERE = 16384, 2**26
 
@@ -26,13 +40,16 @@ class Blocks(NamedTuple):
     whole: bool
 
 
-def choose_blocks(rows: int, classes: tuple[int, ...], block_size: int | None = None) -> Blocks:
+def choose_blocks(
+    rows: int, classes: tuple[int, ...], block_size: int | None = None, *, plain: bool = False
+) -> Blocks:
     """The tile for [rows, classes] logits: all rows and some classes, or, for few classes, both.
 
     Args:
       rows: N, of all devices.
       classes: (C,) of this device, or (C, K) with K centres a class.
       block_size: Classes a tile; None chooses.
+      plain: Whether nothing is made of the logits but their softmax.
 
     Example:
       >>> choose_blocks(100, (10,))
@@ -40,12 +57,14 @@ def choose_blocks(rows: int, classes: tuple[int, ...], block_size: int | None = 
     """
     machine = jax.default_backend()
     count, centres = classes[0], math.prod(classes[1:])
+    kept = (KEPT_PLAIN if plain else KEPT).get(machine, ELEMENTS_ELSEWHERE)
+    if block_size is None and rows * count * centres <= kept:
+        return Blocks(rows, count, True)
     rows_block = min(rows, ROWS.get(machine, ROWS_ELSEWHERE))
     if block_size is None:
-        elements = ELEMENTS.get(machine, ELEMENTS_ELSEWHERE)
+        width = ELEMENTS.get(machine, ELEMENTS_ELSEWHERE) // max(rows_block, 1)
         # A multiple of 128 fills vector registers and matrix units.
-        width = min(elements // max(rows_block, 1), 8192) // centres
-        block_size = max(128, width // 128 * 128)
+        block_size = max(FEWEST, min(width, 8192) // centres // 128 * 128)
     class_block = min(block_size, count)
     return Blocks(rows_block, class_block, rows_block == rows and class_block == count)
 

@@ -123,7 +123,9 @@ def linear_softmax_cross_entropy(
       num_classes: How many of the classifier's rows, over all devices, are classes; None for all.
       sample: Which classes take part, from `sample_classes`; None for all. `bias` and
         `class_weights` are then theirs too.
-      block_size: Classes a tile; None chooses by shape.
+      block_size: Classes a tile; None chooses by shape. One tile of all C classes is kept for the
+        backward pass, as large as the dense form; that is chosen for a few MiB of logits, and on a
+        CPU, where it is quicker, for plain ones of up to 128 MiB.
       axis_name: The device axis that batch and classes are spread over.
       precision: Of the products, as in `jnp.matmul`.
       implementation: "portable", or a Pallas kernel for the tiles: "pallas_gpu", "pallas_tpu" (on a
@@ -158,14 +160,19 @@ def linear_softmax_cross_entropy(
     x = as_float(x).astype(jnp.promote_types(wide, jnp.float32))
     own = shard.positions(jnp.where(valid & known, labels, -1), sample)
 
-    blocks = choose_blocks(own.shape[0], classifier.shape[:-1], block_size)
+    totals = not is_static(label_smoothing, 0.0)
+    normalize = normalize or margin is not None
+    # On several devices, and by kernels, the logits are made again in any case.
+    alone = axis_name is None and implementation in (None, "portable")
+    plain = alone and not (normalize or totals or classifier.ndim == 3)
+    blocks = choose_blocks(own.shape[0], classifier.shape[:-1], block_size, plain=plain)
     plan = Plan(
         row_block=blocks.rows,
         class_block=blocks.classes,
         dtype=str(wide),
-        normalize=normalize or margin is not None,
+        normalize=normalize,
         margin=margin,
-        totals=not is_static(label_smoothing, 0.0),
+        totals=totals,
         padded=shard.padded,
         axis_name=axis_name,
         precision=precision,
@@ -201,7 +208,7 @@ def linear_softmax_cross_entropy(
         jnp.where(valid, target_logit, 0),
         jax.lax.stop_gradient(jnp.where(valid, others.target, 0)),
         valid & known & _is_best(plan, others, state),
-        valid & known & (target_logit > others.best),
+        valid & known & (target_logit > others.peak),
         state,
     )
 

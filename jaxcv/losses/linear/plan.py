@@ -75,12 +75,13 @@ class Constants(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of each row [n] over the classes of all devices; the last three leave out its own class."""
+    """Of each row [n] over the classes of all devices; all but the first leave out its own class."""
 
     target: jax.Array  # score s_y; 0 for a row without a class
     log_sum_exp: jax.Array  # of the logits; `EMPTY` for none
     total: jax.Array  # sum of weight_c z_c
-    best: jax.Array  # the largest score, `EMPTY` for none; of the order of z unless `plan.reshapes`
+    peak: jax.Array  # the largest logit, `EMPTY` for none
+    best: jax.Array  # the largest score, `EMPTY` for none; the peak unless `plan.reshapes`
 
 
 class Cotangents(NamedTuple):

@@ -95,7 +95,7 @@ def plain_statistics(plan: Plan, inputs: Inputs, constants: Constants) -> Statis
     exponentials = total(running.exponentials * jnp.exp(running.peak - top), axis_name)
     best = largest(running.best, axis_name) if plan.reshapes else top
     sums = total(running.total, axis_name) if plan.totals else running.total
-    return Statistics(target, log_of_sum(exponentials, top), sums, best)
+    return Statistics(target, log_of_sum(exponentials, top), sums, top, best)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -121,6 +121,7 @@ def _backward(plan: Plan, residuals: Any, cotangents: Statistics) -> tuple[Input
         gather(cotangents.total, axis_name),
     )
     every = Rows(x, factors, constants.labels, target, log_sum_exp, arriving)
+    scaled = x * factors[:, None]
     on_tile = _on_tile(plan).score_cotangents
 
     def classes(start: Any, width: int, carry: Any) -> Any:
@@ -135,8 +136,7 @@ def _backward(plan: Plan, residuals: Any, cotangents: Statistics) -> tuple[Input
             if bias_sums is not None:
                 bias_sums = bias_sums + to_bias
             more = _product(plan, narrow, w)
-            scaled = some.embeddings * some.factors[:, None]
-            sums = sums + _product(plan, _turned(narrow), scaled)
+            sums = sums + _product(plan, _turned(narrow), part(scaled, row, height))
             return with_part(to_x, part(to_x, row, height) + more, row), sums, bias_sums
 
         sums = jnp.zeros(w.shape, plan.wide)

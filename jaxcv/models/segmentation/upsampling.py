@@ -31,8 +31,8 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """Enlarges [B, H, W, C] to [B, factor * H, factor * W, C], bilinearly between pixel centres.
 
     Equal to `jax.image.resize(..., "bilinear")`, which multiplies by a dense matrix; this adds
-    shifted copies, and states the transposed operation for the gradient. For 8x48x64x32 on a 2-core
-    CPU, with the gradient, half the time of `jax.image.resize`, and a fifth for 64 channels at 24x32.
+    shifted copies, and states the transposed operation for the gradient: on a CPU some quarter of the
+    time forwards, and with the gradient from half of it to as much. No forward-mode derivative.
 
     Example:
         >>> upsample_bilinear(jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1), 2)[0, 0, :, 0]
@@ -188,16 +188,13 @@ def _enlarged_backward(
         left = left + left_weight * part if left_weight else left
         right = right + right_weight * part if right_weight else right
     # What came from beyond the ends belongs to the ends.
-    ends = [_piece(left, axis, 0, 1)]
-    ends = (
-        [ends[0] + _piece(right, axis, 0, 1)]
-        if n == 1
-        else [ends[0], jnp.zeros_like(_piece(left, axis, 1, n - 1)), _piece(right, axis, n - 1, n)]
-    )
-    zero = jnp.zeros_like(ends[0])
+    first, last = _piece(left, axis, 0, 1), _piece(right, axis, n - 1, n)
+    rest = jnp.zeros_like(_piece(left, axis, 1, n))
+    own = own + jnp.concatenate([first, rest], axis) + jnp.concatenate([rest, last], axis)
+    zero = jnp.zeros_like(first)
     leftwards = jnp.concatenate([_piece(left, axis, 1, n), zero], axis)
     rightwards = jnp.concatenate([zero, _piece(right, axis, 0, n - 1)], axis)
-    return (own + leftwards + rightwards + jnp.concatenate(ends, axis),)
+    return (own + leftwards + rightwards,)
 
 
 _enlarged.defvjp(_enlarged_forward, _enlarged_backward)

@@ -1,0 +1,151 @@
+"""Photos on disk: whose they are, and the faces in them as a run wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jaxcv.data.decode import DecodeError
+from jaxcv.data.files import FileSource, image_files
+from jaxcv.data.fit import Fit, fit_image
+from jaxcv.faces.aligned import aligned_face
+from jaxcv.faces.detection import FaceDetector, NoFaceError, SeveralFacesError
+
+# Photos named in an error about many.
+_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceReader:
+    """Reads a photo into the face in it, of one size.
+
+    Attributes:
+        shape: (H, W, C) of the result.
+        aligned: photos are cropped and aligned already: they are only resized, as in training.
+        largest: take the largest face where there are several.
+        fit: how aligned photos are resized.
+        detector: what finds faces; None for a `CascadeDetector`.
+    """
+
+    shape: tuple[int, int, int]
+    aligned: bool = False
+    largest: bool = False
+    fit: Fit = "crop"
+    detector: FaceDetector | None = None
+
+    def __call__(self, file: str) -> np.ndarray:
+        """uint8 [H, W, C]: the face of one photo.
+
+        A face that was found is aligned to the template of the longer side; where H and W differ,
+        the middle of that is cut out.
+
+        Raises:
+            DecodeError, NoFaceError, SeveralFacesError: naming the file.
+        """
+        height, width, channels = self.shape
+        if self.aligned:
+            source = FileSource(
+                Path(),
+                [file],
+                np.zeros(1, np.int32),
+                (),
+                size=(height, width),
+                fit=self.fit,
+                channels=channels,
+            )
+            return source[0]["image"]
+        face = aligned_face(
+            file,
+            max(height, width),
+            channels=channels,
+            detector=self.detector,
+            largest=self.largest,
+        )
+        return fit_image(face, (height, width), "crop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Faces read from photos.
+
+    Attributes:
+        pictures: uint8 [N, H, W, C]; N may be 0.
+        kept: [N] the place of each in the list of files.
+        failed: reason by file of those without a usable face.
+    """
+
+    pictures: np.ndarray
+    kept: list[int]
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def read_faces(
+    files: Sequence[str], reader: FaceReader, *, skip_bad: bool = False, hint: str = ""
+) -> Faces:
+    """Reads the faces of many photos.
+
+    Args:
+        files: paths.
+        reader: reads one.
+        skip_bad: leave out photos without a usable face.
+        hint: what the error advises.
+
+    Raises:
+        ValueError: with `skip_bad` False, naming the photos without a usable face, and why.
+    """
+    pictures, kept = [], []
+    failed: dict[str, str] = {}
+    for place, file in enumerate(files):
+        try:
+            pictures.append(reader(file))
+        except (DecodeError, NoFaceError, SeveralFacesError) as error:
+            failed[file] = str(error)
+        else:
+            kept.append(place)
+    if failed and not skip_bad:
+        reasons = list(failed.values())
+        if len(reasons) == 1:
+            raise ValueError(reasons[0] + hint)
+        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+        raise ValueError(
+            f"{len(failed)} of {len(files)} photos cannot be used: {'; '.join(reasons[:_NAMED])}{more}"
+            f"{hint}"
+        )
+    shape = (len(pictures), *reader.shape)
+    return Faces(pictures=np.array(pictures, np.uint8).reshape(shape), kept=kept, failed=failed)
+
+
+def find_people(folders: Iterable[str]) -> list[tuple[str, str]]:
+    """(person, photo) of every photo in folders that hold a folder for each person.
+
+    Raises:
+        ValueError: a folder is none, holds photos of nobody in particular, or none at all; or a
+            person's folder is empty.
+    """
+    found: list[tuple[str, str]] = []
+    for folder in folders:
+        root = Path(folder)
+        if not root.exists():
+            raise ValueError(f"{folder}: no such folder")
+        if root.is_file():
+            raise ValueError(f"{folder} is a file; say whose photo it is: --subject NAME")
+        people = sorted(
+            path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
+        files = {person: image_files(root, person) for person in people}
+        loose = set(image_files(root)) - {file for person in people for file in files[person]}
+        if loose:
+            raise ValueError(
+                f"{root / min(loose)} lies in no person's folder. Wanted is {folder}/PERSON/PHOTO; if "
+                f"all photos in {folder} are of one person, say whose: --subject NAME"
+            )
+        if not people:
+            raise ValueError(f"{folder}: there are no folders of people in it")
+        for person in people:
+            if not files[person]:
+                raise ValueError(f"{root / person}: there are no photos in this person's folder")
+            found.extend((person, str(root / file)) for file in files[person])
+    return found

@@ -1,7 +1,7 @@
 """Faces of ORL: five heads beside eigenfaces, on people that no model was shown; and a closed set.
 
     python scripts/orl_faces.py                        the whole table, about 16 minutes on 2 cores
-    python scripts/orl_faces.py --seeds 1 --heads CosFace --output /tmp/trial
+    python scripts/orl_faces.py --seeds 1 --heads CosFace --output trial
 
 Data: the TFDS set `orl_faces`, found as everywhere through $TFDS_DATA_DIR. Every row is the preset
 `faces_orl` with another head, trained by `jaxcv.train.train`.

@@ -15,14 +15,16 @@ from jaxcv.data import MaskFolder
 from jaxcv.image import Normalize, RandomHorizontalFlip, RandomScaleCrop
 from jaxcv.models import ConvBackbone, UNet
 from jaxcv.tasks import Segmentation
-from jaxcv.train import Experiment, Optimizer
+from jaxcv.train import AXIS, Experiment, Optimizer
+
+BACKBONE = ConvBackbone(widths=(4, 8), convolutions=1, axis_name=AXIS)
 
 def experiment():
     return Experiment(
         data=MaskFolder(
             images={images!r}, masks={masks!r}, class_names=("ground", "disc"), size=(16, 24)
         ),
-        model=UNet(num_classes=2, backbone=ConvBackbone(widths=(4, 8), convolutions=1), widths=(4,)),
+        model=UNet(num_classes=2, backbone=BACKBONE, widths=(4,)),
         task=Segmentation(num_classes=2),
         optimizer=Optimizer(learning_rate=0.01),
         batch_size=4,

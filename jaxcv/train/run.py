@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxcv.data import Batches, Source, materialize, resident_bytes
@@ -255,7 +256,11 @@ def modules(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def check_classes(experiment: Experiment, source: Source) -> None:
-    """Raises SetupError where the task's class count is not the data's."""
+    """Raises SetupError where the task's class count is not the data's, or labels cannot be mixed."""
+    if experiment.mix is not None and np.ndim(source[0]["label"]) > 0:
+        raise SetupError(
+            "mixing blends labels that are one class per image, but these are label maps"
+        )
     wanted, found = experiment.task.class_count(), len(source.class_names)
     if wanted is not None and found and found != wanted:
         names = [*source.class_names[:3], *(["..."] if found > 3 else [])]

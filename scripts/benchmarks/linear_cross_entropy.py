@@ -6,7 +6,8 @@
 * memory: XLA's temporaries beyond inputs, outputs and gradients (`compiled.memory_analysis()`) for
   1,024 rows, 512 wide, ArcFace, forward and backward. Compiled only: nothing is allocated.
 * accuracy: bfloat16 inputs, 262,144 classes, beside float64.
-* time: forward and backward of the mean loss, no margin. The contenders take turns, so that a busy
+* time: forward and backward of the mean loss; "fused" chooses by shape whether to keep the logits,
+  "fused, tiles" makes them twice. The contenders take turns, so that a busy
   machine slows all alike; a ratio is the median over the rounds of the ratio within a round.
   PyTorch's fused function (2.13) works on a quarter of the rows at a time; its own choice of a
   chunk took 40 times as long on the CPU.
@@ -53,7 +54,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--classes", type=int, default=100_003)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--block-size", type=int)
+    parser.add_argument("--block-size", type=int, default=512, help="time: classes of the tiles")
+    parser.add_argument("--margin", action="store_true", help="time: ArcFace, on cosines")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2, help="CPU cores for each contender")
     parser.add_argument("--teraflops", type=float, default=790, help="table: of the assumed H200")
@@ -157,6 +159,8 @@ def print_times(options: argparse.Namespace) -> None:
     import jax.numpy as jnp
     import numpy as np
 
+    from jaxcv.losses import ArcFace
+
     rng = np.random.default_rng(0)
     x = rng.normal(size=(options.rows, options.width)).astype(np.float32)
     w = 0.05 * rng.standard_normal((options.classes, options.width), np.float32)
@@ -164,15 +168,20 @@ def print_times(options: argparse.Namespace) -> None:
     arguments = jnp.asarray(x, options.dtype), jnp.asarray(w, options.dtype), jnp.asarray(labels)
     contenders: dict[str, Callable[[], Any]] = {}
     memory: dict[str, float] = {}
-    for name, loss in (
-        ("fused", fused(None, options.block_size)),
-        ("dense", dense()),
-        ("dense, optax", dense(peer=True)),
-    ):
+    margin = ArcFace() if options.margin else None
+    losses = {
+        "fused": fused(margin),
+        "fused, tiles": fused(margin, options.block_size),
+        "dense": dense(margin),
+    }
+    if margin is None:
+        losses["dense, optax"] = dense(peer=True)
+    for name, loss in losses.items():
         compiled = step(loss).lower(*arguments).compile()
         memory[name] = compiled.memory_analysis().temp_size_in_bytes / MIB
         contenders[name] = functools.partial(run_to_end, compiled, arguments)
-    contenders |= torch_contenders(x, w, labels, options)
+    if margin is None:
+        contenders |= torch_contenders(x, w, labels, options)
     times = take_turns(contenders, options.rounds)
 
     shape = f"{options.rows} rows, {options.width} wide, {options.classes:,} classes"

@@ -64,7 +64,7 @@ def report_run(
         return path
     return write_report(
         path,
-        title=f"{type(run.experiment.model).__name__} on {_data_name(run)}",
+        title=f"{_model_name(run.experiment.model)} on {_data_name(run.experiment.data)}",
         subtitle=(
             f"Step {int(state.step):,} of {run.total_steps:,}, {len(run.train_source):,} training and "
             f"{len(run.test_source):,} test records"
@@ -79,9 +79,19 @@ def report_run(
     )
 
 
-def _data_name(run: Run) -> str:
-    data = run.experiment.data
-    return str(getattr(data, "name", None) or getattr(data, "root", None) or type(data).__name__)
+def _model_name(model: Any) -> str:
+    """The name of a model and, in brackets, of what it is made of."""
+    inner = getattr(model, "backbone", None)
+    name = type(model).__name__
+    return name if inner is None else f"{name}({_model_name(inner)})"
+
+
+def _data_name(data: Any) -> str:
+    """The name of a data set, or of the one that it is a part of."""
+    known = getattr(data, "name", None) or getattr(data, "root", None)
+    if known is None and hasattr(data, "data"):
+        return _data_name(data.data)
+    return str(known or type(data).__name__)
 
 
 def _samples(run: Run, state: TrainState) -> tuple[np.ndarray, np.ndarray] | Markup:

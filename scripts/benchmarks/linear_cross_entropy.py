@@ -7,10 +7,10 @@
   1,024 rows, 512 wide, ArcFace, forward and backward. Compiled only: nothing is allocated.
 * accuracy: bfloat16 inputs, 262,144 classes, beside float64.
 * time: forward and backward of the mean loss; "fused" chooses by shape whether to keep the logits,
-  "fused, tiles" makes them twice. The contenders take turns, so that a busy
-  machine slows all alike; a ratio is the median over the rounds of the ratio within a round.
-  PyTorch's fused function (2.13) works on a quarter of the rows at a time; its own choice of a
-  chunk took 40 times as long on the CPU.
+  "fused, tiles" makes them twice. The contenders take turns, so that a busy machine slows all
+  alike; a ratio is the median over the rounds of the ratio within a round. PyTorch's fused function
+  (2.13) works on a quarter of the rows at a time; its own choice of a chunk took 40 times as long
+  on the CPU.
 * table: the rows of the table that insightface publishes (8 V100, ResNet-50, samples/s and MB per
   GPU; arcface_torch/docs/speed_benchmark.md) beside what the head - classifier, momentum, gradient,
   embeddings, tiles - needs here: the memory as XLA plans it, on one device and on eight; the time

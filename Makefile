@@ -21,7 +21,7 @@ test: env
 	$(BIN)/python -m pytest -n 2
 
 test-fast: env
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow' $(TESTS)
 
 lint: env
 	$(BIN)/ruff check .

@@ -33,8 +33,8 @@ With a run that embeds faces:
 
   verify DIR IMAGE IMAGE                           do two pictures show the same person?
   evaluate DIR --pairs FILE                        accuracy on lfw.bin, pairs.txt and the like
-  enroll GALLERY --workdir DIR FOLDER              add people, a folder of pictures each
-  search GALLERY --workdir DIR IMAGE [IMAGE ...]   who of them is it?
+  enroll GALLERY FOLDER --workdir DIR              add people, a folder of pictures each
+  search GALLERY IMAGE [IMAGE ...] --workdir DIR   who of them is it?
   remove GALLERY SUBJECT                           forget somebody
   subjects GALLERY                                 who is enrolled
 

@@ -161,7 +161,9 @@ def _specs(layout: Layout) -> Any:
         return P()
     if isinstance(layout, tuple) and not isinstance(layout, P) and not hasattr(layout, "_fields"):
         return tuple(_specs(part) for part in layout)
-    return layout
+    # One spec where one does: pmap over several processes wants what it can hash.
+    divided = any(is_divided(spec) for spec in jax.tree.leaves(layout, is_leaf=_is_spec))
+    return layout if divided else P()
 
 
 def _divided_axis(spec: P) -> int | None:

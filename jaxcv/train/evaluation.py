@@ -83,7 +83,7 @@ def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
 
     def predict_batch(variables: Variables, batch: dict[str, jax.Array]) -> Any:
         predictions = predict(variables, batch)
-        kept = {name: batch[name] for name in ("label", "mask")}
+        kept = {name: batch[name] for name in (*experiment.task.annotations, "mask")}
         return {**predictions, **jax.lax.all_gather(kept, AXIS, tiled=True)}
 
     predict = make_predict_step(experiment.model, experiment.task, experiment.preprocess)

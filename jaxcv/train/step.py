@@ -53,24 +53,36 @@ class StepMetrics:
 
 
 def augment_batch(
-    key: jax.Array, batch: Batch, augment: Sequence[Augmentation], ignore_label: int | None = None
+    key: jax.Array,
+    batch: Batch,
+    augment: Sequence[Augmentation],
+    *,
+    ignore_label: int | None = None,
+    min_visibility: float = 0.1,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on. A label map gets `ignore_label` where the image is empty.
+    whichever device it lands on. A label map gets `ignore_label` where the image is empty; a box of
+    which less than `min_visibility` is left in the image is gone.
     """
     if not augment:
         return batch
-    rows = batch["image"].shape[0]
-    row = jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
-    keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(row)
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(global_rows(batch))
     ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
-        return image_ops.transform_sample(augment, key, sample, ignore_label=ignored)
+        return image_ops.transform_sample(
+            augment, key, sample, ignore_label=ignored, min_visibility=min_visibility
+        )
 
     return jax.vmap(one)(keys, batch)
+
+
+def global_rows(batch: Batch) -> jax.Array:
+    """[B] place of each of this device's rows in the global batch."""
+    rows = batch["image"].shape[0]
+    return jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
 
 
 def mix_batch(key: jax.Array, batch: Batch, mix: Mixing | None, task: Task) -> Batch:
@@ -164,6 +176,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     augment: Sequence[Augmentation] = (),
+    min_visibility: float = 0.1,
     mix: Mixing | None = None,
     preprocess: Sequence[Preprocessing] = (),
     l1: float = 0.0,
@@ -174,17 +187,18 @@ def make_train_step(
 ) -> TrainStep:
     """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
 
-    The objective is sum(values) / sum(weights) over the global batch, where the task's loss gives values
-    and weights per example, plus l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or
-    gradient is not finite leaves weights, optimiser, BatchNorm statistics and moving average as they
-    were, and only counts.
+    The objective is sum(values) / sum(weights) over the global batch (at least the task's
+    `least_weight`), where the task's loss gives values and weights per example, plus
+    l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or gradient is not finite leaves
+    weights, optimiser, BatchNorm statistics and moving average as they were, and only counts.
 
     Args:
         model: Linen module; see `jaxcv.models` for its call contract.
         task: gives meaning to the model's outputs.
         optimizer: Optax transformation.
         augment: random transforms `(key, image) -> image`, applied in order.
-        mix: Mixup or CutMix, or None.
+        min_visibility: share of a box that must stay in the image after them.
+        mix: Mixup, CutMix or Mosaic, or None.
         preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.
@@ -203,7 +217,13 @@ def make_train_step(
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
         device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
 
-        batch = augment_batch(augment_key, batch, augment, task.ignore_label)
+        batch = augment_batch(
+            augment_key,
+            batch,
+            augment,
+            ignore_label=task.ignore_label,
+            min_visibility=min_visibility,
+        )
         batch = mix_batch(mix_key, batch, mix, task)
         batch = preprocess_batch(batch, preprocess)
 
@@ -211,7 +231,7 @@ def make_train_step(
         gradients = sum_over_devices(gradients, divided)
         loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
-        denominator = jnp.maximum(weight_sum, 1e-12)
+        denominator = jnp.maximum(weight_sum, task.least_weight)
         gradients = jax.tree.map(lambda g: g / denominator, gradients)
         if l1 or l2:
             gradients = jax.tree.map(jnp.add, gradients, jax.grad(penalty)(state.params))

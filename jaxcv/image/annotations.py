@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxcv.image.boxes import box_area, clip_boxes
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
 from jaxcv.image.pixels import Size, check_fill, check_number, check_single, size_of
 from jaxcv.image.policies import RandAugment, TrivialAugment
@@ -159,15 +160,10 @@ def transform_boxes(matrix: jax.Array, boxes: ArrayLike, size: Size) -> tuple[ja
     corners = boxes[..., np.asarray([[0, 1], [2, 1], [2, 3], [0, 3]])]
     corners, in_front = transform_points(matrix, corners)
     hull = jnp.concatenate([corners.min(-2), corners.max(-2)], axis=-1)
-    window = jnp.asarray([size[1], size[0], size[1], size[0]], jnp.float32)
-    clipped = jnp.clip(hull, 0.0, window)
-    whole = _area(hull)
-    share = jnp.where(whole > 0, _area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
+    clipped = clip_boxes(hull, size)
+    whole = box_area(hull)
+    share = jnp.where(whole > 0, box_area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
     return clipped, jnp.where(in_front.all(-1), share, 0.0)
-
-
-def _area(boxes: jax.Array) -> jax.Array:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _annotations(sample: Mapping[str, Any], size: Size, ignore_label: int) -> Annotations:
@@ -271,7 +267,7 @@ def _finished(
     done = {name: value for name, value in moved.items() if name in ("label", "points", "visible")}
     if "boxes" in moved:
         boxes, classes = moved["boxes"], jnp.asarray(sample["classes"])
-        kept = (classes >= 0) & (moved["share"] >= min_visibility) & (_area(boxes) > 0)
+        kept = (classes >= 0) & (moved["share"] >= min_visibility) & (box_area(boxes) > 0)
         done["boxes"] = jnp.where(kept[:, None], boxes, 0)
         done["classes"] = jnp.where(kept, classes, -1)
     if "points" in moved and mirror_order is not None:

@@ -4,6 +4,7 @@ from jaxcv.data.arrays import NPZ, Arrays, Digits
 from jaxcv.data.batches import Batches
 from jaxcv.data.csv_table import CSV
 from jaxcv.data.decode import DecodeError, decode_image
+from jaxcv.data.detection import BoxCounts, Shapes, TFDSDetection
 from jaxcv.data.faces import (
     DisjointIdentities,
     FrequentIdentities,
@@ -46,6 +47,7 @@ __all__ = [
     "Arrays",
     "BalancedOrder",
     "Batches",
+    "BoxCounts",
     "Dataset",
     "DecodeError",
     "Digits",
@@ -59,10 +61,12 @@ __all__ = [
     "RecordIO",
     "RecordReader",
     "SegmentationClasses",
+    "Shapes",
     "Source",
     "SourceView",
     "Split",
     "Synthetic",
+    "TFDSDetection",
     "TFDSSegmentation",
     "TooManyBadRecordsError",
     "VerificationPairs",

@@ -1,5 +1,7 @@
 """Assignment: by hand, and against plain loops over anchors and objects."""
 
+import itertools
+
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -138,7 +140,7 @@ def test_atss_against_loops(seed):
         middle = (boxes[m, :2] + boxes[m, 2:]) / 2
         distance = ((centers - middle) ** 2).sum(1)
         candidates = []
-        for start, stop in zip(starts[:-1], starts[1:]):
+        for start, stop in itertools.pairwise(starts):
             order = np.argsort(distance[start:stop], kind="stable")[:4]
             candidates += [start + int(i) for i in order]
         overlaps = np.array([iou(anchors[n], boxes[m]) for n in candidates])
@@ -161,7 +163,9 @@ def test_atss_against_loops(seed):
     assert np.all(assignment.counted)
 
 
-@pytest.mark.parametrize("rule", [CenterSampling(), MaxIoU(), ATSS()], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "rule", [CenterSampling(), MaxIoU(), ATSS()], ids=lambda r: type(r).__name__
+)
 def test_an_image_without_objects_has_only_negatives(rule):
     assert isinstance(rule, Assigner)
     boxes, real = jnp.zeros((5, 4)), jnp.zeros(5, bool)
@@ -171,7 +175,9 @@ def test_an_image_without_objects_has_only_negatives(rule):
     assert np.all(assignment.matched == 0)
 
 
-@pytest.mark.parametrize("rule", [CenterSampling(), MaxIoU(), ATSS()], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "rule", [CenterSampling(), MaxIoU(), ATSS()], ids=lambda r: type(r).__name__
+)
 def test_padding_and_order_of_the_objects_change_nothing(rule):
     boxes, real = random_objects(3)
     plain = rule.assign(BOXES, jnp.asarray(boxes), jnp.asarray(real))

@@ -89,8 +89,8 @@ def checked_objects(
       Those of the objects that have an area, in their order, and the counts.
 
     Raises:
-      ValueError: parts of different length; a coordinate or an area that is not finite; a box
-        without area, with on_bad_box="raise".
+      ValueError: parts of different length; a coordinate or an area that is not finite; a negative
+        class; a box without area, with on_bad_box="raise".
 
     Example:
       >>> found, counts = checked_objects(
@@ -111,6 +111,8 @@ def checked_objects(
         found = ", ".join(f"{number} {name}" for name, number in lengths.items())
         raise ValueError(f"{record}: its annotations are of different number: {found}")
     _check_finite(whole, told, record)
+    if (labels < 0).any():
+        raise ValueError(f"{record}: class {labels.min()} of an object is no class; -1 is padding")
     height, width = size
     clipped = np.clip(whole, 0.0, (width, height, width, height)).astype(np.float32)
     sides = clipped[:, 2:].astype(np.float64) - clipped[:, :2]

@@ -46,6 +46,8 @@ def test_boxes_are_clipped_or_dropped_and_counted():
 def test_area_of_the_data_set_goes_before_the_boxs_own():
     found, _ = objects([[0, 0, 4, 4], [1, 1, 1, 1], [2, 2, 3, 4]], (9, 9), area=[7.5, 3.0, 1.25])
     assert found.area.tolist() == [7.5, 1.25]
+    found, _ = objects([[0, 0, 4, 4], [1, 1, 3, 1], [2, 2, 3, 14]], (9, 9), area=[2, 3, np.nan])
+    assert found.area.tolist() == [2, 7]
 
 
 def test_no_objects():
@@ -59,7 +61,7 @@ def test_no_objects():
     [
         ({"boxes": [[0, 0, float("nan"), 3]]}, r"a\.jpg: box \(0, 0, nan, 3\) is not finite; mend"),
         ({"boxes": [[0, 0, float("inf"), 3]]}, "not finite"),
-        ({"area": [float("nan")]}, r"a\.jpg: area nan"),
+        ({"area": [float("inf")]}, r"a\.jpg: area inf"),
         ({"area": [-1.0]}, r"a\.jpg: area -1"),
         ({"classes": [0, 1]}, r"a\.jpg: .* different number: 1 boxes, 2 classes, 1 marks"),
         ({"ignored": []}, "1 boxes, 1 classes, 0 marks"),

@@ -4,7 +4,7 @@ from jaxcv.data.arrays import NPZ, Arrays, Digits
 from jaxcv.data.batches import Batches
 from jaxcv.data.csv_table import CSV
 from jaxcv.data.decode import DecodeError, decode_image
-from jaxcv.data.detection import BoxCounts, Shapes, TFDSDetection
+from jaxcv.data.detection import BoxCounts, COCODetection, Shapes, TFDSDetection, VOCDetection
 from jaxcv.data.faces import (
     DisjointIdentities,
     FrequentIdentities,
@@ -48,6 +48,7 @@ __all__ = [
     "BalancedOrder",
     "Batches",
     "BoxCounts",
+    "COCODetection",
     "Dataset",
     "DecodeError",
     "Digits",
@@ -69,6 +70,7 @@ __all__ = [
     "TFDSDetection",
     "TFDSSegmentation",
     "TooManyBadRecordsError",
+    "VOCDetection",
     "VerificationPairs",
     "class_colors",
     "contact_sheet",

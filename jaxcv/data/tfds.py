@@ -140,10 +140,12 @@ class TFDSSource:
             return
         if label.shape != () or not np.issubdtype(label.np_dtype, np.number):
             is_map = isinstance(label, tfds.features.Image)
-            masks = " (label maps are read by TFDSSegmentation)" if is_map else ""
+            others = " (label maps are read by TFDSSegmentation)" if is_map else ""
+            if isinstance(label, tfds.features.Sequence):
+                others = " (sequences of objects are read by TFDSDetection)"
             raise ValueError(
                 f"feature {dataset.label_key!r} of {dataset.name!r} is not a class or a number: "
-                f"{label}{masks}"
+                f"{label}{others}"
             )
         if isinstance(label, tfds.features.ClassLabel):
             self.class_names = tuple(map(label.int2str, range(label.num_classes)))

@@ -82,15 +82,15 @@ def checked_objects(
       size: (height, width) of the image.
       record: what to call the image in a message.
       ignored: [N] whether an object need not be found; None: all must be.
-      area: [N] in pixels, where the data set tells it; None: that of the box, after clipping.
+      area: [N] in pixels; NaN, or None for all: that of the box, after clipping.
       on_bad_box: what becomes of a box without area: it is dropped, or raises.
 
     Returns:
       Those of the objects that have an area, in their order, and the counts.
 
     Raises:
-      ValueError: parts of different length; a coordinate or an area that is not finite; a box
-        without area, with on_bad_box="raise".
+      ValueError: parts of different length; a coordinate that is not finite; an area or a class
+        that is none; a box without area, with on_bad_box="raise".
 
     Example:
       >>> found, counts = checked_objects(
@@ -111,6 +111,8 @@ def checked_objects(
         found = ", ".join(f"{number} {name}" for name, number in lengths.items())
         raise ValueError(f"{record}: its annotations are of different number: {found}")
     _check_finite(whole, told, record)
+    if (labels < 0).any():
+        raise ValueError(f"{record}: class {labels.min()} of an object is no class; -1 is padding")
     height, width = size
     clipped = np.clip(whole, 0.0, (width, height, width, height)).astype(np.float32)
     sides = clipped[:, 2:].astype(np.float64) - clipped[:, :2]
@@ -123,7 +125,9 @@ def checked_objects(
             'annotations, or let such boxes be dropped (on_bad_box="drop")'
         )
     outside = (whole[:, :2] < 0).any(1) | (whole[:, 2:] > (width, height)).any(1)
-    own = sides.prod(axis=1) if told is None else told
+    own = sides.prod(axis=1)
+    if told is not None:
+        own = np.where(np.isnan(told), own, told)
     objects = Objects(
         boxes=clipped[good],
         classes=labels[good].astype(np.int32),
@@ -281,8 +285,8 @@ def _check_finite(boxes: np.ndarray, area: np.ndarray | None, record: str) -> No
         raise ValueError(
             f"{record}: box {_described(bad)} is not finite; mend the annotations, or take the box out"
         )
-    if area is not None and not (np.isfinite(area) & (area >= 0)).all():
-        bad_area = area[~(np.isfinite(area) & (area >= 0))][0]
+    if area is not None and ((area < 0) | np.isinf(area)).any():
+        bad_area = area[(area < 0) | np.isinf(area)][0]
         raise ValueError(f"{record}: area {bad_area} of an object is no number of pixels")
 
 

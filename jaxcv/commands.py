@@ -15,13 +15,18 @@ from jaxcv import data as data_package
 from jaxcv import models
 from jaxcv.command_options import enable_compilation_cache, load_preset, presets, run_options
 from jaxcv.data import TFDS, contact_sheet, prepare, prepared
+from jaxcv.detection_commands import (
+    DETECTION_OPTIONS,
+    described_detections,
+    detected_rows,
+    detects,
+)
 from jaxcv.errors import UsageError, nearest
 from jaxcv.face_commands import PAIR_OPTIONS, chosen_variables, evaluate_pairs
 from jaxcv.faces.embedding import embeds_faces
 from jaxcv.report import report_run
 from jaxcv.segmentation_commands import (
     INFERENCE_OPTIONS,
-    check_no_inference,
     described_shares,
     segmented_rows,
     segments,
@@ -102,6 +107,7 @@ def predict(words: list[str]) -> int:
         output=(Path | None, None, "JSON lines go here; None: DIR/predictions.jsonl"),
         averaged=(bool, False, "predict with the averaged weights"),
         **INFERENCE_OPTIONS,
+        **DETECTION_OPTIONS,
     )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
@@ -113,10 +119,17 @@ def predict(words: list[str]) -> int:
         )
     variables = chosen_variables(state, options.averaged)
     output = options.output or options.workdir / "predictions.jsonl"
+    # Pictures go to `predictions/` beside predictions.jsonl.
+    folder = output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
+    if not segments(run):
+        check_unused(options, INFERENCE_OPTIONS, "segment")
+    if not detects(run):
+        check_unused(options, DETECTION_OPTIONS, "detect")
     if segments(run):
-        rows = segmented_rows(run, variables, files, options, output)
+        rows = segmented_rows(run, variables, files, options, folder)
+    elif detects(run):
+        rows = detected_rows(run, variables, files, options, folder)
     else:
-        check_no_inference(options)
         rows = predict_files(run, variables, files)
     failed = 0
     width = min(max(map(len, files)), 60)
@@ -236,12 +249,22 @@ def list_(words: list[str]) -> int:
     return 0
 
 
+def check_unused(options: Any, known: dict[str, Any], verb: str) -> None:
+    """Raises UsageError where an option of `known` is given to a run that does not do what it is for."""
+    for name, (_, default, _) in known.items():
+        if getattr(options, name) != default:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is for runs that {verb}, but this one does not")
+
+
 def described(row: dict[str, Any]) -> str:
     """The part of a line that says what was predicted."""
     if "error" in row:
         return f"not readable: {row['error']}"
     if "shares" in row:
         return described_shares(row)
+    if "detections" in row:
+        return described_detections(row)
     if "probabilities" not in row:
         return f"{row['prediction']:.6g}"
     best = sorted(row["probabilities"].items(), key=lambda item: -item[1])[:3]

@@ -242,7 +242,7 @@ def test_centerness_by_hand():
     ("task", "out", "message"),
     [
         (Detection(num_classes=C), jnp.zeros((B, 3)), "wants DetectionOutputs"),
-        (Detection(num_classes=5), outputs(), "gives 3 logits for each box, but the task wants 5; say --model"),
+        (Detection(num_classes=5), outputs(), "gives 3 logits for each box, but the task wants 5; say"),
         (Detection(num_classes=C), outputs(background=True), "say --model.background False"),
         (Detection(num_classes=C, classification="softmax"), outputs(), "say --model.background True"),
     ],

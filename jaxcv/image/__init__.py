@@ -9,7 +9,8 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
 - steps that are the same for every image, frozen dataclasses called `(image) -> image`:
   `Normalize()`.
 
-`Mixup` and `CutMix` take a whole batch: `(key, images, labels) -> (images, labels)`.
+`Mixup` and `CutMix` take a whole batch, `(key, images, labels) -> (images, labels)`; so does
+`Mosaic`, with boxes.
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
@@ -54,6 +55,7 @@ from jaxcv.image.geometry import (
     resize,
 )
 from jaxcv.image.mixing import CutMix, Mixup
+from jaxcv.image.mosaic import Mosaic
 from jaxcv.image.pixels import Size, to_float
 from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
 from jaxcv.image.preprocess import (
@@ -109,6 +111,7 @@ __all__ = [
     "GeometricTransform",
     "Interpolation",
     "Mixup",
+    "Mosaic",
     "Normalize",
     "PaddingMode",
     "RandAugment",

@@ -85,10 +85,19 @@ def global_rows(batch: Batch) -> jax.Array:
     return jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
 
 
-def mix_batch(key: jax.Array, batch: Batch, mix: Mixing | None, task: Task) -> Batch:
-    """Mixup or CutMix: blends neighbouring rows; labels [B] become label distributions [B,C]."""
+def mix_batch(
+    key: jax.Array, batch: Batch, mix: Mixing | image_ops.Mosaic | None, task: Task
+) -> Batch:
+    """Joins neighbouring rows: four images with their boxes, or two with their labels.
+
+    Mixup and CutMix turn labels [B] into label distributions [B,C].
+    """
     if mix is None:
         return batch
+    if isinstance(mix, image_ops.Mosaic):
+        names = ("image", "boxes", "classes", "ignored")
+        parts = [batch[name] for name in names]
+        return {**batch, **dict(zip(names, mix(key, *parts, batch["mask"], global_rows(batch))))}
     classes = task.class_count()
     assert classes is not None, "only labels that are classes can be mixed"
     labels = jax.nn.one_hot(batch["label"], classes)
@@ -177,7 +186,7 @@ def make_train_step(
     *,
     augment: Sequence[Augmentation] = (),
     min_visibility: float = 0.1,
-    mix: Mixing | None = None,
+    mix: Mixing | image_ops.Mosaic | None = None,
     preprocess: Sequence[Preprocessing] = (),
     l1: float = 0.0,
     l2: float = 0.0,

@@ -114,7 +114,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
-from jaxcv.predict.boxes_drawing import draw_boxes
 from PIL import Image
 
 from jaxcv.configs import bccd_fcos, shapes_fcos
@@ -127,6 +126,7 @@ from jaxcv.image import (
     nms,
     transform_sample,
 )
+from jaxcv.predict.boxes_drawing import draw_boxes
 from jaxcv.predict.colors import class_palette
 from jaxcv.predict.detection import detect_files, make_detector
 from jaxcv.report import report_run

@@ -10,6 +10,9 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
   `Normalize()`.
 
 `Mixup` and `CutMix` take a whole batch: `(key, images, labels) -> (images, labels)`.
+
+Boxes on images have functions of their own: overlap (`iou_matrix`), codings relative to anchors
+(`DeltaCoding`), non-maximum suppression (`select_detections`).
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
@@ -54,6 +57,7 @@ from jaxcv.image.geometry import (
     resize,
 )
 from jaxcv.image.mixing import CutMix, Mixup
+from jaxcv.image.nms import nms, select_detections, soft_nms
 from jaxcv.image.pixels import Size, to_float
 from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
 from jaxcv.image.preprocess import (
@@ -164,6 +168,7 @@ __all__ = [
     "inverse_matrix",
     "invert",
     "iou_matrix",
+    "nms",
     "overlap_matrix",
     "pad",
     "posterize",
@@ -171,8 +176,10 @@ __all__ = [
     "rotate",
     "rotation_matrix",
     "scaling_matrix",
+    "select_detections",
     "shear_matrix",
     "similarity_matrix",
+    "soft_nms",
     "solarize",
     "to_float",
     "transform_boxes",

@@ -45,6 +45,7 @@ from jaxcv.image.color import (
     grayscale,
 )
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
+from jaxcv.image.detections import select_detections
 from jaxcv.image.filtering import adjust_sharpness, gaussian_blur, gaussian_noise
 from jaxcv.image.geometry import (
     PaddingMode,
@@ -57,7 +58,7 @@ from jaxcv.image.geometry import (
     resize,
 )
 from jaxcv.image.mixing import CutMix, Mixup
-from jaxcv.image.nms import nms, select_detections, soft_nms
+from jaxcv.image.nms import nms, soft_nms
 from jaxcv.image.pixels import Size, to_float
 from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
 from jaxcv.image.preprocess import (

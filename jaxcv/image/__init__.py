@@ -11,6 +11,9 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
 
 `Mixup` and `CutMix` take a whole batch, `(key, images, labels) -> (images, labels)`; so does
 `Mosaic`, with boxes.
+
+Boxes on images have functions of their own: overlap (`iou_matrix`), codings relative to anchors
+(`DeltaCoding`), non-maximum suppression (`select_detections`).
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
@@ -43,6 +46,7 @@ from jaxcv.image.color import (
     grayscale,
 )
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
+from jaxcv.image.detections import select_detections
 from jaxcv.image.filtering import adjust_sharpness, gaussian_blur, gaussian_noise
 from jaxcv.image.geometry import (
     PaddingMode,
@@ -56,6 +60,7 @@ from jaxcv.image.geometry import (
 )
 from jaxcv.image.mixing import CutMix, Mixup
 from jaxcv.image.mosaic import Mosaic
+from jaxcv.image.nms import nms, soft_nms
 from jaxcv.image.pixels import Size, to_float
 from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
 from jaxcv.image.preprocess import (
@@ -167,6 +172,7 @@ __all__ = [
     "inverse_matrix",
     "invert",
     "iou_matrix",
+    "nms",
     "overlap_matrix",
     "pad",
     "posterize",
@@ -174,8 +180,10 @@ __all__ = [
     "rotate",
     "rotation_matrix",
     "scaling_matrix",
+    "select_detections",
     "shear_matrix",
     "similarity_matrix",
+    "soft_nms",
     "solarize",
     "to_float",
     "transform_boxes",

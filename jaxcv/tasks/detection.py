@@ -60,7 +60,6 @@ class Detection(Task):
         box_weight, centerness_weight: weights of those parts of the loss.
         score_threshold: least score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better one stays.
-        candidates: best scores of an image that the suppression looks at.
         max_detections: detections of an image, D.
     """
 
@@ -75,7 +74,6 @@ class Detection(Task):
     centerness_weight: float = 1.0
     score_threshold: float = 0.05
     iou_threshold: float = 0.6
-    candidates: int = 1000
     max_detections: int = 100
 
     # Where the whole batch holds no object, its class loss is divided by 1.
@@ -218,12 +216,11 @@ class Detection(Task):
                 scores,
                 score_threshold=self.score_threshold,
                 iou_threshold=self.iou_threshold,
-                candidates=self.candidates,
                 max_detections=self.max_detections,
             )
 
         found = jax.vmap(of_image)(boxes, self.scores(outputs))
-        return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes}
+        return dict(zip(("boxes", "scores", "classes"), found))
 
     def examples(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, jax.Array]:
         """Detections and objects of each image, in pixels of the image as it is stored."""

@@ -153,8 +153,8 @@ def show(pictures, titles=(), width=11.0):
 # %% [markdown]
 # ## Images and boxes
 #
-# A record is an image with up to M boxes `(x0, y0, x1, y1)` in pixels and a class for each; what is left of
-# the M rows is padding with class -1, so that all records have one shape. `COCODetection` and `VOCDetection`
+# A record is an image with up to M boxes `(x0, y0, x1, y1)` in pixels and a class for each; what is left
+# of the M rows is padding with class -1, so that all records have one shape. `COCODetection` and `VOCDetection`
 # read the usual files, `TFDSDetection` prepared TFDS sets; images of any size are letterboxed to one. Where
 # the TFDS set `bccd` is prepared (`TFDS_DATA_DIR`), blood cells are taken.
 
@@ -225,8 +225,8 @@ assert np.all(variants["boxes"] <= [width, height, width, height])
 # %% [markdown]
 # ## Overlap, and what is suppressed
 #
-# Intersection over union says how much two boxes agree. Non-maximum suppression keeps the best box and drops
-# those that overlap it too much, jitted and with fixed shapes, class by class:
+# Intersection over union says how much two boxes agree. Non-maximum suppression keeps the best box and
+# drops those that overlap it too much, jitted and with fixed shapes, class by class:
 
 # %%
 boxes = jnp.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [0, 0, 10, 10]], jnp.float32)
@@ -349,6 +349,8 @@ print(f"{report}, {report.stat().st_size / 1e6:.1f} MB")
 # %% [markdown]
 # ## From here
 #
-# - Your own files: `COCODetection(images=..., annotations=...)`, `VOCDetection(root=...)`; TFDS: `TFDSDetection`.
+# - Your own files: `COCODetection(images=..., annotations=...)`, `VOCDetection(root=...)`; prepared TFDS
+#   sets: `TFDSDetection`.
 # - Anchors: `RetinaNet`. Other assignments: `MaxIoU`, `ATSS` in `jaxcv.tasks.assignment`.
-# - Presets: `shapes_fcos`, `bccd_fcos`, `bccd_retinanet`, `voc_fcos`, `coco_retinanet_r50` in `jaxcv/configs`.
+# - Presets: `shapes_fcos`, `bccd_fcos`, `bccd_retinanet`, `voc_fcos`, `coco_retinanet_r50` in
+#   `jaxcv/configs`.

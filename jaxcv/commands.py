@@ -14,7 +14,8 @@ import tyro
 from jaxcv import data as data_package
 from jaxcv import models
 from jaxcv.command_options import enable_compilation_cache, load_preset, presets, run_options
-from jaxcv.data import TFDS, contact_sheet, prepare, prepared
+from jaxcv.data import TFDS, TFDSDetection, contact_sheet, prepare, prepared
+from jaxcv.data.tfds import feature_names
 from jaxcv.detection_commands import (
     DETECTION_OPTIONS,
     described_detections,
@@ -209,12 +210,19 @@ def data_show(words: list[str]) -> int:
     if options.name in presets():
         source = load_preset(options.name).data.open("test" if options.split == "test" else "train")
     else:
-        dataset = TFDS(name=options.name, train_split=options.split, data_dir=options.data_dir)
-        source = dataset.open("train")
+        source = tfds_of_any_kind(options.name, options.split, options.data_dir).open("train")
     output = options.output or Path(options.name.replace("/", "_").replace(":", "_") + ".png")
     contact_sheet(source, options.rows, options.columns, options.seed).savefig(output)
     print(output)
     return 0
+
+
+def tfds_of_any_kind(name: str, split: str, data_dir: str | None) -> TFDS:
+    """A prepared data set whose training split is `split`: of objects, where it has them, or labels."""
+    features = feature_names(name, data_dir)
+    if "objects" in features and "label" not in features:
+        return TFDSDetection(name=name, train_split=split, data_dir=data_dir, max_boxes=1000)
+    return TFDS(name=name, train_split=split, data_dir=data_dir)
 
 
 def list_(words: list[str]) -> int:

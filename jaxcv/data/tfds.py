@@ -75,6 +75,14 @@ def find_prepared(name: str, data_dir: str | None = None) -> pathlib.Path:
     )
 
 
+def feature_names(name: str, data_dir: str | None = None) -> tuple[str, ...]:
+    """What a record of a prepared data set holds, by the names of its features; sorted."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(os.fspath(find_prepared(name, data_dir)))
+    return tuple(sorted(builder.info.features))
+
+
 def unknown_data_set(base: str, data_dir: str | None = None) -> ValueError | None:
     """The error for a name that TFDS does not know, with the nearest names; None if it does."""
     here, known = prepared(data_dir), _registered()

@@ -8,6 +8,7 @@ change colours alone, and everything but the image stays as it is:
     image                [H, W, C]  the transform itself, as in `apply_sequence`
     label                [H, W]     integers, drawn with "nearest"; outside is the ignore label
     boxes, classes       [M, 4] [M] hull of the moved corners, clipped to the window, see below
+    ignored, area        [M] [M]    of boxes: as they are, but False and 0 where a box is dropped
     points, visible      [K, 2] [K] moved; `visible` is False once a point has left the window
 
 A label that is no integer map (a class, a vector) and any other key pass through.
@@ -79,7 +80,8 @@ def transform_sample(
       transforms: called in order, the i-th one with the key `fold_in(key, i)`.
       key: PRNG key of this sample.
       sample: `image` [H, W, C]; by choice `label` integers [H, W], `boxes` [M, 4] with `classes`
-        [M], `points` [K, 2] with or without `visible` bool [K]; anything else.
+        [M] and `ignored` and `area` [M], `points` [K, 2] with or without `visible` bool [K];
+        anything else.
       ignore_label: label of pixels that show nothing of the image; the label's dtype must hold it.
       min_visibility: smallest share of a box's area, in [0, 1], that keeps the box.
       mirror_order: where an image is mirrored, point `mirror_order[k]` becomes point k - the right
@@ -270,6 +272,10 @@ def _finished(
         kept = (classes >= 0) & (moved["share"] >= min_visibility) & (box_area(boxes) > 0)
         done["boxes"] = jnp.where(kept[:, None], boxes, 0)
         done["classes"] = jnp.where(kept, classes, -1)
+        for name in ("ignored", "area"):
+            if name in sample and jnp.shape(sample[name]) == classes.shape:
+                values = jnp.asarray(sample[name])
+                done[name] = jnp.where(kept, values, jnp.zeros((), values.dtype))
     if "points" in moved and mirror_order is not None:
         order = jnp.asarray(mirror_order)
         if sorted(mirror_order) != list(range(len(moved["points"]))):

@@ -26,7 +26,7 @@ GROUP = 4
 Marked = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Images [B, H, W, C], boxes [B, M, 4], classes [B, M], ignored [B, M]."""
 
-# The 24 orders of a group. One is drawn by its number: a random permutation would be sorted for.
+# The 24 orders of a group, of which one is drawn by its number.
 _ORDERS = np.asarray(list(itertools.permutations(range(GROUP))), np.int32)
 
 
@@ -141,13 +141,15 @@ class Mosaic:
         self, key: jax.Array, size: tuple[int, int]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Whether there is a mosaic, which image is each tile `[4]`, and the corner `[2]`, (y, x)."""
-        chance_key, order_key, corner_key = jax.random.split(key, 3)
-        sides = jnp.asarray(size)
-        low, high = (jnp.round(share * sides).astype(jnp.int32) for share in self.center)
+        # One draw for all: it compiles faster than one each.
+        chance, order, *corner = jax.random.uniform(key, (4,), jnp.float32)
+        sides = jnp.asarray(size, jnp.float32)
+        low, high = (jnp.round(share * sides) for share in self.center)
+        places = low + jnp.floor(jnp.stack(corner) * (high - low + 1))
         return (
-            jax.random.bernoulli(chance_key, self.probability),
-            jnp.asarray(_ORDERS)[jax.random.randint(order_key, (), 0, len(_ORDERS))],
-            jax.random.randint(corner_key, (2,), low, high + 1),
+            chance < self.probability,
+            jnp.asarray(_ORDERS)[jnp.floor(order * len(_ORDERS)).astype(jnp.int32)],
+            jnp.minimum(places, high).astype(jnp.int32),
         )
 
     def _compacted(

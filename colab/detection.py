@@ -154,9 +154,9 @@ def show(pictures, titles=(), width=11.0):
 # ## Images and boxes
 #
 # A record is an image with up to M boxes `(x0, y0, x1, y1)` in pixels and a class for each; what is left
-# of the M rows is padding with class -1, so that all records have one shape. `COCODetection` and `VOCDetection`
-# read the usual files, `TFDSDetection` prepared TFDS sets; images of any size are letterboxed to one. Where
-# the TFDS set `bccd` is prepared (`TFDS_DATA_DIR`), blood cells are taken.
+# of the M rows is padding with class -1, so that all records have one shape. `COCODetection` and
+# `VOCDetection` read the usual files, `TFDSDetection` prepared TFDS sets; images of any size are
+# letterboxed to one. Where the TFDS set `bccd` is prepared (`TFDS_DATA_DIR`), blood cells are taken.
 
 # %%
 if BCCD_HERE:
@@ -260,9 +260,8 @@ strides = np.asarray(outputs.anchors.strides)[positive]
 ax.scatter(x - 0.5, y - 0.5, s=strides * 3, c=strides, cmap="cool", edgecolor="black")
 ax.set_axis_off()
 plt.show()
-print(
-    f"{positive.sum()} of {len(positive)} places are to find one of {(record['classes'] >= 0).sum()} objects"
-)
+objects = (record["classes"] >= 0).sum()
+print(f"{positive.sum()} of {len(positive)} places are to find one of {objects} objects")
 
 # %% [markdown]
 # An image without objects is an example like any other: everything in it is background.

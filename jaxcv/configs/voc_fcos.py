@@ -5,7 +5,7 @@
 Data: VOC's own folders, the training and validation images of 2007 and 2012 together in one folder
 (16,551 images) with the lists of both put together, tested on the 4,952 test images of 2007:
 VOC/JPEGImages, VOC/Annotations, VOC/ImageSets/Main/trainval0712.txt and test2007.txt. TFDS's `voc/2007`
-alone: `TFDSDetection(name="voc/2007", train_split="train+validation", ignored_key="is_difficult", size=512)`.
+alone: `TFDSDetection(name="voc/2007", train_split="train+validation", size=512)`.
 
 Made for one accelerator of 16 GB or more; it has not been run to its end by this project. Without
 pretrained weights, which this project does not have, VOC's 16,551 images take a long schedule, and a

@@ -84,10 +84,10 @@ def check_annotations(experiment: Experiment, source: Source) -> None:
             f"{type(experiment.task).__name__} learns from {', '.join(experiment.task.annotations)}, but "
             f"{source.record_name(0)} has {', '.join(record)}; take a data set of the task's kind"
         )
-    mosaic = isinstance(experiment.mix, Mosaic)
-    if mosaic and "boxes" not in record:
-        raise SetupError("a mosaic joins images with boxes, but these records have none")
-    if experiment.mix is not None and not mosaic and np.ndim(record.get("label", ())) > 0:
+    if isinstance(experiment.mix, Mosaic):
+        if "boxes" not in record:
+            raise SetupError("a mosaic joins images with boxes, but these records have none")
+    elif experiment.mix is not None and ("label" not in record or np.ndim(record["label"]) > 0):
         raise SetupError(
             f"{type(experiment.mix).__name__} blends labels that are one class per image, but "
             f"{source.record_name(0)} has {', '.join(name for name in record if name != 'image')}"

@@ -19,10 +19,10 @@ SHAPES = dataclasses.replace(
     ("experiment", "message"),
     [
         (dataclasses.replace(SHAPES, data=Digits()), "Detection learns from boxes, .* has image, label"),
-        (dataclasses.replace(DIGITS, data=SHAPES.data), "Classification learns from label, .* has image, boxes"),
+        (dataclasses.replace(DIGITS, data=SHAPES.data), "learns from label, .* has image, boxes"),
         (dataclasses.replace(DIGITS, mix=Mosaic()), "a mosaic joins images with boxes"),
         (dataclasses.replace(SHAPES, mix=Mixup()), "Mixup blends labels that are one class per image"),
-        (dataclasses.replace(SHAPES, mix=Mosaic(), batch_size=6), "Mosaic joins 4 neighbouring rows, but each"),
+        (dataclasses.replace(SHAPES, mix=Mosaic(), batch_size=6), "joins 4 neighbouring rows, but"),
         (dataclasses.replace(SHAPES, min_visibility=1.5), r"min_visibility is 1\.5"),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, num_classes=4)),

@@ -32,7 +32,7 @@ _ORDERS = np.asarray(list(itertools.permutations(range(GROUP))), np.int32)
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Four neighbouring images as tiles of one, each at its own scale, cut to the size of one.
+    """Four neighbouring images, unscaled, as tiles of one that is cut to the size of each.
 
     A. Bochkovskiy et al., YOLOv4: optimal speed and accuracy of object detection, 2020. Objects are
     seen beside foreign surroundings, and cut off at the tiles' edges. A box follows its tile, is

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from painted import bright_box, encoded, painted
 
-from jaxcv.data import Batches, BoxCounts, COCODetection, materialize
+from jaxcv.data import Batches, BoxCounts, COCODetection, DecodeError, materialize
 from jaxcv.data.detection import coco_file
 
 CATEGORIES = [{"id": 90, "name": "cow"}, {"id": 3, "name": "cat"}, {"id": 17, "name": "dog"}]
@@ -351,6 +351,16 @@ def test_size_is_compared_on_reading_where_headers_are_not_read(tmp_path):
     with pytest.raises(ValueError, match=r"image id 700 .* 41 x 60 .* has 40 x 60"):
         source[0]
     assert source[2]["image"].shape == (30, 30, 3)
+
+
+def test_a_damaged_image_is_left_to_the_policy_on_bad_records(tmp_path):
+    write(tmp_path)
+    (tmp_path / "images" / "000305.jpg").write_bytes(b"no image")
+    source = coco(tmp_path, size=16).open("train")
+    with pytest.raises(DecodeError, match=r"000305\.jpg: not a whole image"):
+        materialize(source)
+    batch = Batches(source, 4, shuffle=False, on_bad_record="skip")[0]
+    assert batch["mask"].tolist() == [True, True, False, True]
 
 
 def test_a_file_is_read_again_once_it_has_changed(tmp_path):

@@ -31,7 +31,7 @@ def prepared_boxes(tmp_path_factory):
         return {
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
             "objects": tfds.features.Sequence(objects),
-            "label": tfds.features.ClassLabel(num_classes=2),
+            "scene": tfds.features.ClassLabel(num_classes=2),
             "numbers": tfds.features.Sequence(np.int64),
         }
 
@@ -53,7 +53,7 @@ def prepared_boxes(tmp_path_factory):
             yield i, record(encoded(painted(size, boxes)), objects)
 
     def record(image, objects):
-        return {"image": image, "objects": objects, "label": 0, "numbers": [1, 2]}
+        return {"image": image, "objects": objects, "scene": 0, "numbers": [1, 2]}
 
     def turned():
         size, box = TURNED
@@ -221,8 +221,8 @@ def test_dropped_boxes_are_counted_once_and_logged(prepared_boxes, caplog):
         ({"max_boxes": 0}, "max_boxes must be at least 1"),
         ({"on_bad_box": "keep"}, "on_bad_box must be 'drop' or 'raise', not 'keep'"),
         ({"boxes_on": "left"}, "boxes_on must be"),
-        ({"label_key": "boxes"}, "no feature 'boxes'; it has image, label, numbers, objects"),
-        ({"label_key": "label"}, "'label' of 'tiny_coco' is not a sequence of objects"),
+        ({"label_key": "boxes"}, "no feature 'boxes'; it has image, numbers, objects, scene"),
+        ({"label_key": "scene"}, "'scene' of 'tiny_coco' is not a sequence of objects"),
         ({"label_key": "numbers"}, "'numbers' of 'tiny_coco' is not a sequence of objects"),
         ({"box_key": "box"}, "objects with 'box'; it has area, bbox, id, is_crowd, label"),
         ({"ignored_key": "hard"}, "objects with 'hard'"),
@@ -242,6 +242,26 @@ def test_objects_are_no_label_for_tfds(prepared_boxes):
     data = TFDS(name="tiny_coco", data_dir=prepared_boxes, label_key="objects")
     with pytest.raises(ValueError, match="read by TFDSDetection"):
         data.open("train")
+
+
+def test_data_show_draws_boxes(prepared_boxes, tmp_path, capsys, monkeypatch):
+    """A data set with objects and without a label needs no option to be shown."""
+    from jaxcv import commands
+    from jaxcv.cli import main
+
+    opened, sheet = [], commands.contact_sheet
+
+    def noted(source, *options):
+        opened.append(source)
+        return sheet(source, *options)
+
+    monkeypatch.setattr(commands, "contact_sheet", noted)
+    path = tmp_path / "sheet.png"
+    words = ["data", "show", "tiny_voc", "--data-dir", prepared_boxes, "--output", str(path)]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.stat().st_size > 3000
+    assert sum((opened[0][i]["classes"] >= 0).sum() for i in range(3)) == 3
 
 
 def test_bccd(real_data):

@@ -170,7 +170,7 @@ def test_probability():
     assert 18 <= sum(mixed) <= 46  # 64 draws of probability 1/2: four standard deviations are 16
 
 
-@pytest.mark.parametrize("max_boxes", [1, 4, 20])
+@pytest.mark.parametrize("max_boxes", [2, 20])
 def test_fewer_boxes_are_those_most_seen(max_boxes):
     for key in KEYS[:3]:
         _, boxes, classes, ignored = map(np.asarray, run(ji.Mosaic(), key, BATCH))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.upsampling import cut_to, upsample_nearest
 
 
@@ -46,7 +47,7 @@ class FeaturePyramid(nn.Module):
         scale = scale or (lambda coarse, fine: coarse // fine)
         merged: dict[int, jax.Array] = {}
         for stride in reversed(strides):
-            x = nn.Conv(self.width, (1, 1), dtype=self.dtype, name=f"lateral_{stride}")(
+            x = Conv(self.width, (1, 1), dtype=self.dtype, name=f"lateral_{stride}")(
                 features[stride]
             )
             if merged:
@@ -55,9 +56,9 @@ class FeaturePyramid(nn.Module):
                 x = x + cut_to(above, x.shape[1:3])
             merged[stride] = x
         pyramid = {
-            stride: nn.Conv(
-                self.width, (3, 3), padding=1, dtype=self.dtype, name=f"smooth_{stride}"
-            )(merged[stride])
+            stride: Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name=f"smooth_{stride}")(
+                merged[stride]
+            )
             for stride in strides
         }
         return self._with_coarser(pyramid)
@@ -67,7 +68,7 @@ class FeaturePyramid(nn.Module):
         x = pyramid[stride]
         for i in range(self.coarser):
             stride *= 2
-            x = nn.Conv(
+            x = Conv(
                 self.width, (3, 3), (2, 2), padding=1, dtype=self.dtype, name=f"coarser_{stride}"
             )(nn.relu(x) if i else x)
             pyramid[stride] = x

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from jaxcv.models.conv_block import ConvNormReLU, Norm
+from jaxcv.models.convolution import Conv
 
 
 class DetectionHead(nn.Module):
@@ -96,7 +97,7 @@ class DetectionHead(nn.Module):
     def _output(
         self, channels: int, name: str, bias_init: Initializer = nn.initializers.zeros
     ) -> nn.Conv:
-        return nn.Conv(
+        return Conv(
             channels,
             (3, 3),
             padding=1,

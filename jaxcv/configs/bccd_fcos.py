@@ -44,7 +44,7 @@ def experiment() -> Experiment:
             clip_norm=5.0,
         ),
         batch_size=8,
-        steps=2400,
+        steps=2000,
         augment=(
             RandomHorizontalFlip(),
             RandomVerticalFlip(),
@@ -56,5 +56,5 @@ def experiment() -> Experiment:
         preprocess=(Normalize(mean=(0.66, 0.64, 0.67), std=(0.25, 0.25, 0.25)),),
         ema_decay=0.998,
         eval_batch_size=24,
-        eval_every=800,
+        eval_every=1000,
     )

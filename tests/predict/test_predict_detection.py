@@ -92,7 +92,8 @@ def test_files_are_drawn_and_written_as_coco_reads_them(run, variables, tmp_path
     assert "c.png" in rows[2]["error"]
     for row, size in zip(rows, sizes.values(), strict=False):
         assert (row["height"], row["width"]) == size
-        assert Image.open(row["drawn"]).size == size[::-1]
+        with Image.open(row["drawn"]) as drawn:
+            assert drawn.size == size[::-1]
         assert row["detections"]
     table = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [c["name"] for c in table["categories"]] == ["square", "circle", "triangle"]

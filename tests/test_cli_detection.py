@@ -111,10 +111,11 @@ def test_predict_draws_and_writes_coco(workdir, capsys, tmp_path):
     for name, size in {"one.png": (40, 40), "two.jpg": (30, 90)}.items():
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / name)
     output = tmp_path / "found.jsonl"
-    status, out, _ = run(
+    status, out, err = run(
         capsys, "predict", workdir, tmp_path, "--output", output, "--min-score", "0.001",
+        "--devices", "1",
     )  # fmt: skip
-    assert status == 0
+    assert status == 0, err
     assert "2 predictions, 0 unreadable" in out
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert [row["width"] for row in rows] == [40, 90]
@@ -122,7 +123,9 @@ def test_predict_draws_and_writes_coco(workdir, capsys, tmp_path):
     table = json.loads((tmp_path / "found" / "detections.json").read_text())
     assert [category["id"] for category in table["categories"]] == [1, 4, 7]
     assert len(table["annotations"]) == sum(len(row["detections"]) for row in rows) > 0
-    status, _, err = run(capsys, "predict", workdir, tmp_path / "one.png", "--flip", "True")
+    status, _, err = run(
+        capsys, "predict", workdir, tmp_path / "one.png", "--flip", "True", "--devices", "1"
+    )
     assert status == 2
     assert "--flip is for runs that segment" in err
 

@@ -21,7 +21,7 @@ def forgotten():
 
 
 def test_unknown_options_and_values_are_left_out(forgotten, monkeypatch):
-    known = {"xla_cpu_enable_fast_math": "false"}
+    known = {"xla_cpu_enable_fast_math": "False"}
     unknown = {
         "xla_no_such_option": "1",
         "xla_cpu_experimental_ynn_fusion_type": "NO_SUCH_TYPE",

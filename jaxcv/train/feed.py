@@ -14,7 +14,7 @@ from jaxcv.train.parallel import DeviceMap, Layout
 Batch = dict[str, Any]
 PerDevice = Callable[[Any, Batch], Any]
 # Rows of the data set and which of them are real, of one step or of several.
-Order = tuple[Any, Any]
+Order = tuple[Any, ...]
 # Of the order, this much is put on the devices at a time.
 _TABLE_STEPS = 256
 _TABLE_ROWS = 2**20

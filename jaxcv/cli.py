@@ -64,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if words[0] == "train" and words[1:2] in ([], ["-h"], ["--help"]):
+        from jaxcv.presets import train_usage
+
+        print(train_usage(), end="")
+        return 0 if words[1:] else 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_freed_memory()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

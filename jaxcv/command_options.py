@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pkgutil
 import sys
 from dataclasses import field, make_dataclass
 from pathlib import Path
@@ -11,14 +10,9 @@ from typing import Annotated, Any
 import jax
 import tyro
 
-from jaxcv import configs
 from jaxcv.errors import UsageError, nearest
+from jaxcv.presets import presets
 from jaxcv.train import Experiment, Runtime
-
-
-def presets() -> list[str]:
-    """Names of the presets in `jaxcv.configs`."""
-    return [module.name for module in pkgutil.iter_modules(configs.__path__)]
 
 
 def load_preset(name: str) -> Experiment:

@@ -13,7 +13,7 @@ import tyro
 
 from jaxcv import data as data_package
 from jaxcv import models
-from jaxcv.command_options import enable_compilation_cache, load_preset, presets, run_options
+from jaxcv.command_options import enable_compilation_cache, load_preset, run_options
 from jaxcv.data import TFDS, TFDSDetection, contact_sheet, prepare, prepared
 from jaxcv.data.tfds import feature_names
 from jaxcv.detection_commands import (
@@ -25,6 +25,7 @@ from jaxcv.detection_commands import (
 from jaxcv.errors import UsageError, nearest
 from jaxcv.face_commands import PAIR_OPTIONS, chosen_variables, evaluate_pairs
 from jaxcv.faces.embedding import embeds_faces
+from jaxcv.presets import presets, train_usage
 from jaxcv.report import report_run
 from jaxcv.segmentation_commands import (
     INFERENCE_OPTIONS,
@@ -50,9 +51,7 @@ Results = dict[str, dict[str, Any]]
 def train(words: list[str]) -> int:
     """`jaxcv train PRESET --workdir DIR ...`."""
     if not words or words[0] in ("-h", "--help"):
-        print("usage: jaxcv train PRESET --workdir DIR [--FIELD VALUE ...]\n\npresets:")
-        print("\n".join(f"  {name}" for name in presets()))
-        print("\n`jaxcv train PRESET --help` lists the fields. A path to a .py file works as well.")
+        print(train_usage(), end="")
         return 0 if words else 2
     preset = load_preset(words[0])
 

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: output, exit status, one-line errors."""
 
+import ast
 import json
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 from PIL import Image
 
 from jaxcv.cli import main
-from jaxcv.commands import presets
 from jaxcv.data import prepared
+from jaxcv.presets import presets
 from jaxcv.train import Checkpoints
 
 SHORT = ["--epochs", "None", "--steps", "6", "--eval-every", "3", "--devices", "1"]
@@ -103,12 +104,15 @@ def test_list_names_presets_models_and_data_sets(capsys):
         assert name in out
 
 
-def test_help_imports_no_jax():
-    code = "import sys; from jaxcv.cli import main; main(['--help']); print('jax' in sys.modules)"
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["train"]])
+def test_help_imports_no_jax(words):
+    code = f"import sys; from jaxcv.cli import main; main({words}); print(sorted(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert result.stdout.splitlines()[-1] == "False"
+    imported = ast.literal_eval(result.stdout.splitlines()[-1])
+    assert "jaxcv.cli" in imported
+    assert not {"jax", "jaxlib", "flax", "numpy", "tyro"} & set(imported)
 
 
 def test_importing_imports_neither_tensorflow_nor_torch():

@@ -90,8 +90,8 @@ class ClassificationMetrics:
         valid = unmasked & in_range
         label = jnp.where(in_range, label, 0)
 
-        target = labels.astype(jnp.float32) if dense else jax.nn.one_hot(label, C)
-        cross_entropy, brier, confidence = _scores(logits, target)
+        scores = _scores(logits, labels.astype(jnp.float32)) if dense else _hits(logits, label)
+        cross_entropy, brier, confidence = scores
         losses = cross_entropy if losses is None else losses.astype(jnp.float32)
         prediction = jnp.argmax(logits, -1).astype(jnp.int32)
         is_correct = valid & (prediction == label)
@@ -127,6 +127,16 @@ def _check_shapes(logits: jax.Array, labels: jax.Array) -> None:
         )
     if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels [B] must be integers, found {labels.dtype}.")
+
+
+def _hits(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`_scores` of the distributions that are 1 at the labels [B], which are never written out."""
+    log_probabilities = jax.nn.log_softmax(logits)
+    probabilities = jnp.exp(log_probabilities)
+    is_label = jnp.arange(logits.shape[-1]) == label[:, None]
+    distance = jnp.where(is_label, probabilities - 1.0, probabilities)
+    own = jnp.take_along_axis(log_probabilities, label[:, None], -1)[:, 0]
+    return -own, jnp.sum(jnp.square(distance), -1), jnp.max(probabilities, -1)
 
 
 def _scores(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -136,7 +136,7 @@ class Runtime:
         platform: refuse to run on anything else; None takes what JAX finds.
         devices: number of devices to use; None takes all.
         strategy: how the step is mapped over devices.
-        steps_per_dispatch: updates per call to the devices, where the data are resident.
+        steps_per_dispatch: updates per call to the devices, where the data are resident; None chooses.
         resident: keep the data set in device memory; None does so when it is small enough.
         num_threads: decoding threads, where the data are streamed.
     """
@@ -144,6 +144,6 @@ class Runtime:
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     devices: int | None = None
     strategy: Literal["shard_map", "pmap"] = "shard_map"
-    steps_per_dispatch: int = 1
+    steps_per_dispatch: int | None = None
     resident: bool | None = None
     num_threads: int = 8

@@ -20,14 +20,19 @@ from jaxcv.train.config_file import write_config
 from jaxcv.train.environment import write_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
-from jaxcv.train.feed import Feed
+from jaxcv.train.feed import Feed, ResidentFeed
 from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
-from jaxcv.train.window import Window
+from jaxcv.train.window import Packing, Window
 
 Results = dict[str, dict[str, Any]]
+
+# What the steps of one dispatch may compute: seconds on a CPU.
+_DISPATCH_OPERATIONS = 10**11
+# From this length on, what a dispatch costs the host adds up to more than a compilation.
+_LONG_RUN = 20_000
 
 
 def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None = None) -> Results:
@@ -72,14 +77,16 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     # From here on the devices are busy, and the host only reports.
     eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)
     checkpoint_every = experiment.checkpoint_every or eval_every
-    advance = make_advance(run, feed)
-    window = Window(experiment.task, experiment.max_skipped)
+    intervals = (experiment.log_every, eval_every, checkpoint_every)
+    pack = Packing()
+    advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
+    window = Window(experiment.task, experiment.max_skipped, pack.unpacked)
     rate = experiment.optimizer.rate(total_steps)
     progress = ProgressLine(total_steps, step, experiment.batch_size)
     results: Results = {}
     with closing_all(progress, log), signals_deferred() as received:
         while step < total_steps:
-            boundary = next_multiple(step, experiment.log_every, eval_every, checkpoint_every)
+            boundary = next_multiple(step, *intervals)
             state, metrics, count = advance(state, step, min(boundary, total_steps) - step)
             step += count
             window.add(step, metrics)
@@ -118,10 +125,32 @@ def log_results(step: int, results: Results, log: MetricLog, progress: ProgressL
         progress.say(f"step {step}  {split}  {shown(scalars(summary))}")
 
 
+def steps_per_dispatch(run: Run, feed: Feed, state: TrainState, intervals: tuple[int, ...]) -> int:
+    """How many steps a dispatch makes, where they are made in order: the runtime's number or a good one.
+
+    A good number divides all intervals, so that a resumed run makes the dispatches of an uninterrupted
+    one; it makes no dispatch so long that signals go unheard; and it spares a short run the compilation
+    of a second program for the steps that are left over.
+    """
+    if run.runtime.steps_per_dispatch is not None:
+        return run.runtime.steps_per_dispatch
+    if not isinstance(feed, ResidentFeed):
+        return 1
+    height, width, _ = run.image_shape
+    weights = sum(x.size for x in jax.tree.leaves(state.params))
+    # Were every weight used at every pixel, forward and backward.
+    operations = 6 * feed.batches.rows * height * width * weights
+    longest = max(1, _DISPATCH_OPERATIONS // operations)
+    together = math.gcd(*intervals)
+    if run.total_steps < _LONG_RUN:
+        together = math.gcd(together, run.total_steps)
+    return max(n for n in range(1, min(together, longest) + 1) if together % n == 0)
+
+
 def make_advance(
-    run: Run, feed: Feed
+    run: Run, feed: Feed, many_count: int, pack: Packing
 ) -> Callable[[TrainState, int, int], tuple[TrainState, Any, int]]:
-    """Builds `advance(state, step, at_most) -> (state, metrics, steps made)`: one dispatch."""
+    """Builds `advance(state, step, at_most) -> (state, packed metrics, steps made)`: one dispatch."""
     experiment = run.experiment
     train_step = make_train_step(
         experiment.model,
@@ -137,9 +166,13 @@ def make_advance(
         accumulation=experiment.accumulation,
         divided=run.divided,
     )
-    one = feed.bind(train_step, run.layout, out=(run.layout, None), donate=True)
-    many_count = run.runtime.steps_per_dispatch
-    many = feed.bind_many(train_step, many_count, run.layout) if many_count > 1 else None
+
+    def packed_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Any]:
+        state, metrics = train_step(state, batch)
+        return state, pack(metrics)
+
+    one = feed.bind(packed_step, run.layout, out=(run.layout, None), donate=True)
+    many = feed.bind_many(packed_step, many_count, run.layout) if many_count > 1 else None
 
     def advance(state: TrainState, step: int, at_most: int) -> tuple[TrainState, Any, int]:
         if many is not None and at_most >= many_count:

@@ -308,3 +308,31 @@ def test_rows_are_padded_to_a_multiple_and_shared_by_hosts(shuffle):
         shares = [batches.local(step, host, 4) for host in range(4)]
         for key, values in batch.items():
             np.testing.assert_array_equal(np.concatenate([s[key] for s in shares]), values)
+
+
+@pytest.mark.parametrize("options", [{}, {"images_per_identity": 3}, {"multiple_of": 4}])
+def test_table_of_indices_is_the_steps_one_below_the_other(options):
+    # 60 records in batches of 6 and 9: several epochs lie in one table, and batches straddle them.
+    source = Synthetic(num_examples=60, num_test_examples=2, image_size=4, num_classes=4).open(
+        "train"
+    )
+    for size in (6, 9):
+        batches = Batches(source, size, shuffle=True, seed=5, **options)
+        for start, count in ((0, 1), (3, 40), (1000, 7)):
+            indices, mask = batches.index_table(start, count)
+            steps = [batches.indices(step) for step in range(start, start + count)]
+            np.testing.assert_array_equal(indices, np.stack([rows for rows, _ in steps]))
+            np.testing.assert_array_equal(mask, np.stack([real for _, real in steps]))
+            assert (indices.dtype, mask.dtype) == (np.int32, bool)
+
+
+def test_table_of_indices_of_an_evaluation_ends_with_it():
+    source = Synthetic(num_examples=10, num_test_examples=2, image_size=4, num_classes=2).open(
+        "train"
+    )
+    batches = Batches(source, 4, shuffle=False)
+    indices, mask = batches.index_table(1, 2)
+    assert indices.tolist() == [[4, 5, 6, 7], [8, 9, 0, 0]]
+    assert mask.tolist() == [[True] * 4, [True, True, False, False]]
+    with pytest.raises(IndexError, match="no step 3"):
+        batches.index_table(1, 3)

@@ -239,3 +239,14 @@ def test_importing_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert output.strip() == "[]"
+
+
+def test_digits_are_those_that_scikit_learn_loads():
+    from sklearn.datasets import load_digits
+
+    from jaxcv.data.arrays import _stored_digits
+
+    levels, classes = _stored_digits()
+    wanted = load_digits()
+    np.testing.assert_array_equal(levels, wanted.images)
+    np.testing.assert_array_equal(classes, wanted.target)

@@ -156,6 +156,17 @@ class Batches:
         indices[: len(chosen)] = chosen
         return indices, np.arange(self.rows) < len(chosen)
 
+    def origins(self, step: int) -> dict[str, np.ndarray]:
+        """Where the rows of a batch come from: `record`, int32 [R], as `indices` has them, and
+        `epoch`, int32 [R], how many passes over the records went before; both 0 in padding.
+        """
+        records, mask = self.indices(step)
+        epochs = np.zeros(self.rows, np.int32)
+        if self.shuffle:
+            places = step * self.batch_size + np.arange(self.rows)
+            epochs[mask] = places[mask] // len(self.source)
+        return {"record": records, "epoch": epochs}
+
     def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """Rows of one host of global batch `step`: an equal, contiguous share in the order of the
         hosts.

@@ -13,6 +13,11 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
+from jaxcv.image.alternation import (
+    AlternatingHorizontalFlip,
+    AlternatingTransform,
+    transforms_at_visit,
+)
 from jaxcv.image.annotations import (
     IGNORE_LABEL,
     transform_boxes,
@@ -82,6 +87,8 @@ __all__ = [
     "IGNORE_LABEL",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AlternatingHorizontalFlip",
+    "AlternatingTransform",
     "CenterCrop",
     "ColorJitter",
     "CutMix",
@@ -148,6 +155,7 @@ __all__ = [
     "transform_boxes",
     "transform_points",
     "transform_sample",
+    "transforms_at_visit",
     "translate",
     "translation_matrix",
     "warp",

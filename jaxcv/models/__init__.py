@@ -5,6 +5,7 @@ Every model is called as `model.apply(variables, images, train=..., mask=...)` w
 num_classes]. Parameters are float32; `dtype` is the dtype it computes in.
 """
 
+from jaxcv.models.averaged_views import AveragedViews
 from jaxcv.models.backbone import Backbone
 from jaxcv.models.conv_backbone import ConvBackbone
 from jaxcv.models.embedding import EmbeddingClassifier, EmbeddingOutputs
@@ -16,15 +17,18 @@ from jaxcv.models.lenet import LeNet
 from jaxcv.models.mlp import MLP
 from jaxcv.models.mobile_face_net import MobileFaceNet
 from jaxcv.models.normalization import BatchNorm
+from jaxcv.models.patch_whitening import PatchWhitening
 from jaxcv.models.prelu import PReLU
 from jaxcv.models.resnet import ResNet, ResNetBackbone
 from jaxcv.models.segmentation import FPN, DeepLabV3Plus, FeaturePyramid, PSPNet, UNet
 from jaxcv.models.small_cnn import SmallCNN
+from jaxcv.models.speed_net import SpeedNet
 from jaxcv.models.wide_resnet import WideResNet
 
 __all__ = [
     "FPN",
     "MLP",
+    "AveragedViews",
     "Backbone",
     "BatchNorm",
     "ComputeDtype",
@@ -40,9 +44,11 @@ __all__ = [
     "MobileFaceNet",
     "PReLU",
     "PSPNet",
+    "PatchWhitening",
     "ResNet",
     "ResNetBackbone",
     "SmallCNN",
+    "SpeedNet",
     "UNet",
     "WideResNet",
 ]

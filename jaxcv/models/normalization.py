@@ -72,6 +72,7 @@ class BatchNorm(nn.Module):
         axis_name: Mapped axis over which a batch is spread; None for a batch on one device.
         dtype: Dtype of the output; statistics and parameters are float32 in any case.
         scale_init: Initializer of the scale [C].
+        use_scale: False has no scale: it stays 1.
 
     Example:
         >>> norm = BatchNorm()
@@ -89,6 +90,7 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     dtype: Any = jnp.float32
     scale_init: Initializer = nn.initializers.ones
+    use_scale: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
@@ -106,7 +108,9 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        scale = self.param("scale", self.scale_init, channels, jnp.float32)
+        scale = jnp.float32(1.0)
+        if self.use_scale:
+            scale = self.param("scale", self.scale_init, channels, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
 
         mean, var = running_mean.value, running_var.value

@@ -18,6 +18,8 @@ PerDevice = Callable[[Any, Batch], Any]
 class Feed(Protocol):
     """Runs per-device functions on the batches of a data set, by step.
 
+    Beside what the records hold, a batch has `record` [B] and `epoch` [B], see `Batches.origins`.
+
     Attributes:
         batches: which records make up which step.
     """
@@ -65,8 +67,8 @@ class ResidentFeed:
     ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`; see `Feed`."""
 
-        def on_rows(carried: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
-            return function(carried, gather(arrays, rows, mask))
+        def on_rows(carried: Any, arrays: Batch, origins: Batch, mask: jax.Array) -> Any:
+            return function(carried, {**gather(arrays, origins["record"], mask), **origins})
 
         donated = (0,) if donate else ()
         mapped = self._map.map(on_rows, (carry, None, 0, 0), out=out, donate=donated)
@@ -81,27 +83,29 @@ class ResidentFeed:
     ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)` for `count` steps in one dispatch; see `Feed`."""
 
-        def on_rows(carried: Any, arrays: Batch, rows: jax.Array, mask: jax.Array) -> Any:
-            def body(carried: Any, chosen: tuple[jax.Array, jax.Array]) -> Any:
-                return function(carried, gather(arrays, *chosen))
+        def on_rows(carried: Any, arrays: Batch, origins: Batch, mask: jax.Array) -> Any:
+            def body(carried: Any, chosen: tuple[Batch, jax.Array]) -> Any:
+                origins, mask = chosen
+                return function(carried, {**gather(arrays, origins["record"], mask), **origins})
 
-            return jax.lax.scan(body, carried, (rows, mask))
+            return jax.lax.scan(body, carried, (origins, mask))
 
         mapped = self._map.map(on_rows, (carry, None, 1, 1), out=(carry, None), donate=(0,))
 
         def call(carried: Any, step: int) -> Any:
             steps = [self._rows(step + i) for i in range(count)]
-            rows, mask = (np.stack(parts) for parts in zip(*steps, strict=True))
-            return mapped(carried, self._arrays, *self._map.split((rows, mask), axis=1))
+            rows = jax.tree.map(lambda *parts: np.stack(parts), *steps)
+            return mapped(carried, self._arrays, *self._map.split(rows, axis=1))
 
         return call
 
-    def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of the batch that are this process's, and which of them are real."""
-        rows, mask = self.batches.indices(step)
-        share = len(rows) // jax.process_count()
-        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-        return rows[mine], mask[mine]
+    def replace(self, arrays: Batch) -> None:
+        """Puts other arrays of the same shapes in place of the data; what was compiled stays in use."""
+        self._arrays = self._map.replicate(arrays)
+
+    def _rows(self, step: int) -> tuple[Batch, np.ndarray]:
+        """Where the rows of the batch come from that are this process's, and which are real."""
+        return own_rows(self.batches.origins(step)), own_rows(self.batches.indices(step)[1])
 
 
 class StreamFeed:
@@ -144,4 +148,14 @@ class StreamFeed:
                 step, process_index=jax.process_index(), process_count=jax.process_count()
             )
         self._next = step + 1
-        return next(self._stream)
+        return {**next(self._stream), **own_rows(self.batches.origins(step))}
+
+
+def own_rows(tree: Any) -> Any:
+    """The share of this process of arrays with one row for each of a global batch."""
+
+    def share(rows: np.ndarray) -> np.ndarray:
+        size = len(rows) // jax.process_count()
+        return rows[jax.process_index() * size : (jax.process_index() + 1) * size]
+
+    return jax.tree.map(share, tree)

@@ -53,12 +53,18 @@ class StepMetrics:
 
 
 def augment_batch(
-    key: jax.Array, batch: Batch, augment: Sequence[Augmentation], ignore_label: int | None = None
+    key: jax.Array,
+    batch: Batch,
+    augment: Sequence[Augmentation],
+    ignore_label: int | None = None,
+    visit_key: jax.Array | None = None,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on. A label map gets `ignore_label` where the image is empty.
+    whichever device it lands on. A label map gets `ignore_label` where the image is empty. A
+    transform that depends on the visit (`image.AlternatingTransform`) gets a key that `visit_key`
+    and the batch's `record` decide, and its `epoch`.
     """
     if not augment:
         return batch
@@ -68,7 +74,12 @@ def augment_batch(
     ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
-        return image_ops.transform_sample(augment, key, sample, ignore_label=ignored)
+        transforms = augment
+        if visit_key is not None and "epoch" in sample:
+            transforms = image_ops.transforms_at_visit(
+                augment, visit_key, sample["record"], sample["epoch"]
+            )
+        return image_ops.transform_sample(transforms, key, sample, ignore_label=ignored)
 
     return jax.vmap(one)(keys, batch)
 
@@ -203,7 +214,9 @@ def make_train_step(
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
         device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
 
-        batch = augment_batch(augment_key, batch, augment, task.ignore_label)
+        # The same at every step, and no step's own.
+        visit_key = jax.random.fold_in(state.key, jnp.uint32(2**32 - 1))
+        batch = augment_batch(augment_key, batch, augment, task.ignore_label, visit_key)
         batch = mix_batch(mix_key, batch, mix, task)
         batch = preprocess_batch(batch, preprocess)
 

@@ -22,53 +22,70 @@ It differs from the original where that leaves the recipe as it is:
 - Momentum is gathered in Muon as in the original; matrices are padded and made orthogonal together.
 """
 
+from typing import Literal
+
 from jaxcv.data import TFDS
 from jaxcv.image import AlternatingHorizontalFlip, Normalize, RandomCrop
 from jaxcv.models import AveragedViews, SpeedNet
 from jaxcv.tasks import Classification
 from jaxcv.train import AXIS, SGD, Experiment, Muon, Optimizer, ParameterGroup, Polynomial
 
-BATCH_SIZE = 2000
-EPOCHS = 8
-# Rates and decay for the sum of the losses over a batch, as the recipe has them.
-BIAS_RATE, HEAD_RATE, DECAY = 0.053, 0.67, 2e-6 * BATCH_SIZE
-
-
-def nesterov(rate: float, *names: str, until: float = 1.0) -> ParameterGroup:
-    """Parameters with Nesterov's momentum and a rate, given for the sum over a batch, that falls to 0."""
-    return ParameterGroup(
-        names=names,
-        learning_rate=rate * BATCH_SIZE,
-        algorithm=SGD(momentum=0.85, nesterov=True, weight_decay=DECAY / rate / BATCH_SIZE),
-        schedule=Polynomial(until=until),
-    )
+# Rates and decay for the sum of the losses over a batch, as the recipe has them, at full width.
+BIAS_RATE, HEAD_RATE, DECAY = 0.053, 0.67, 2e-6
+WIDTHS = (64, 256, 256)
+Dtype = Literal["float32", "bfloat16"]
 
 
 def experiment() -> Experiment:
     """Gives the experiment."""
+    return recipe()
+
+
+def recipe(
+    widths: tuple[int, ...] = WIDTHS,
+    batch_size: int = 2000,
+    epochs: int = 8,
+    dtype: str = "bfloat16",
+) -> Experiment:
+    """Gives the recipe for another width, batch size or length.
+
+    The classifier divides by its number of inputs: with fewer of them the gradients of biases and
+    classifier are larger, and their rates smaller by as much.
+    """
+    share = widths[-1] / WIDTHS[-1]
+
+    def nesterov(rate: float, *names: str, until: float = 1.0) -> ParameterGroup:
+        # Momentum at a rate, for the sum over a batch, that falls to 0; the decay is no part of the rate.
+        return ParameterGroup(
+            names=names,
+            learning_rate=share * rate * batch_size,
+            algorithm=SGD(momentum=0.85, nesterov=True, weight_decay=DECAY / (share * rate)),
+            schedule=Polynomial(until=until),
+        )
+
     return Experiment(
         data=TFDS(name="cifar10"),
         # In evaluation six views: the image and it shifted both ways along a diagonal, each mirrored too.
         model=AveragedViews(
-            model=SpeedNet(num_classes=10, dtype="bfloat16", axis_name=AXIS),
+            model=SpeedNet(num_classes=10, widths=widths, dtype=dtype, axis_name=AXIS),
             shifts=((1, 1), (-1, -1)),
         ),
         task=Classification(num_classes=10, label_smoothing=0.2),
         optimizer=Optimizer(
             learning_rate=0.24,
             algorithm=Muon(
-                momentum=0.6, newton_schulz_steps=3, normalize_weights=True, dtype="bfloat16"
+                momentum=0.6, newton_schulz_steps=3, normalize_weights=True, dtype=dtype
             ),
             schedule=Polynomial(),
             decay_all=True,
             groups=(
-                nesterov(BIAS_RATE, "whitening", until=3 / EPOCHS),
+                nesterov(BIAS_RATE, "whitening", until=min(3 / epochs, 1.0)),
                 nesterov(BIAS_RATE, "bias"),
                 nesterov(HEAD_RATE, "classifier"),
             ),
         ),
-        batch_size=BATCH_SIZE,
-        epochs=EPOCHS,
+        batch_size=batch_size,
+        epochs=epochs,
         augment=(AlternatingHorizontalFlip(), RandomCrop(padding=2, padding_mode="reflect")),
         # Mean and deviation of the training images of CIFAR-10.
         preprocess=(Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),),

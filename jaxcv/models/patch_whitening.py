@@ -97,7 +97,7 @@ class PatchWhitening(nn.Module):
 
     @nn.nowrap
     def fitted(self, variables: dict[str, Any], images: jax.Array) -> dict[str, Any]:
-        """What the collection holds of this layer once its filters [D, 2 D] are those of images [N, H, W, C]."""
+        """What the collection holds of this layer once it is fitted to images [N, H, W, C]."""
         filters = whitening_filters(images, self.size, self.epsilon)
         return {**variables, "filters": filters.astype(variables["filters"].dtype)}
 

@@ -45,7 +45,7 @@ def recipe(
     widths: tuple[int, ...] = WIDTHS,
     batch_size: int = 2000,
     epochs: int = 8,
-    dtype: str = "bfloat16",
+    dtype: Dtype = "bfloat16",
 ) -> Experiment:
     """Gives the recipe for another width, batch size or length.
 

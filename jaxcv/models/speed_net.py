@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.patch_whitening import COLLECTION, PatchWhitening, symmetric_uniform
@@ -49,7 +50,7 @@ class SpeedBlock(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None) -> jax.Array:
         """Features [B, H, W, C] -> [B, H // 2, W // 2, width]; `mask` [B] as in `BatchNorm`."""
         for i in (1, 2):
-            x = nn.Conv(
+            x = Conv(
                 self.width,
                 (3, 3),
                 use_bias=False,

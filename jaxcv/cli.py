@@ -24,7 +24,7 @@ USAGE = """usage: jaxcv COMMAND ...
 
   train PRESET --workdir DIR [--FIELD VALUE ...]   train, or go on with a run
   evaluate DIR                                     evaluate a checkpoint of a run
-  predict DIR IMAGE [IMAGE ...]                    classify or segment image files, folders, globs
+  predict DIR IMAGE [IMAGE ...]                    classify, segment or detect in files, folders, globs
   report DIR                                       write DIR/report.html
   data prepare NAME | data show NAME               prepare a TFDS data set, or draw some of it
   list                                             presets, models, data sets

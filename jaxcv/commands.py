@@ -14,14 +14,20 @@ import tyro
 from jaxcv import data as data_package
 from jaxcv import models
 from jaxcv.command_options import enable_compilation_cache, load_preset, presets, run_options
-from jaxcv.data import TFDS, contact_sheet, prepare, prepared
+from jaxcv.data import TFDS, TFDSDetection, contact_sheet, prepare, prepared
+from jaxcv.data.tfds import feature_names
+from jaxcv.detection_commands import (
+    DETECTION_OPTIONS,
+    described_detections,
+    detected_rows,
+    detects,
+)
 from jaxcv.errors import UsageError, nearest
 from jaxcv.face_commands import PAIR_OPTIONS, chosen_variables, evaluate_pairs
 from jaxcv.faces.embedding import embeds_faces
 from jaxcv.report import report_run
 from jaxcv.segmentation_commands import (
     INFERENCE_OPTIONS,
-    check_no_inference,
     described_shares,
     segmented_rows,
     segments,
@@ -102,6 +108,7 @@ def predict(words: list[str]) -> int:
         output=(Path | None, None, "JSON lines go here; None: DIR/predictions.jsonl"),
         averaged=(bool, False, "predict with the averaged weights"),
         **INFERENCE_OPTIONS,
+        **DETECTION_OPTIONS,
     )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
@@ -113,10 +120,17 @@ def predict(words: list[str]) -> int:
         )
     variables = chosen_variables(state, options.averaged)
     output = options.output or options.workdir / "predictions.jsonl"
+    # Pictures go to `predictions/` beside predictions.jsonl.
+    folder = output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
+    if not segments(run):
+        check_unused(options, INFERENCE_OPTIONS, "segment")
+    if not detects(run):
+        check_unused(options, DETECTION_OPTIONS, "detect")
     if segments(run):
-        rows = segmented_rows(run, variables, files, options, output)
+        rows = segmented_rows(run, variables, files, options, folder)
+    elif detects(run):
+        rows = detected_rows(run, variables, files, options, folder)
     else:
-        check_no_inference(options)
         rows = predict_files(run, variables, files)
     failed = 0
     width = min(max(map(len, files)), 60)
@@ -196,12 +210,19 @@ def data_show(words: list[str]) -> int:
     if options.name in presets():
         source = load_preset(options.name).data.open("test" if options.split == "test" else "train")
     else:
-        dataset = TFDS(name=options.name, train_split=options.split, data_dir=options.data_dir)
-        source = dataset.open("train")
+        source = tfds_of_any_kind(options.name, options.split, options.data_dir).open("train")
     output = options.output or Path(options.name.replace("/", "_").replace(":", "_") + ".png")
     contact_sheet(source, options.rows, options.columns, options.seed).savefig(output)
     print(output)
     return 0
+
+
+def tfds_of_any_kind(name: str, split: str, data_dir: str | None) -> TFDS:
+    """A prepared data set whose training split is `split`: of objects, where it has them, or labels."""
+    features = feature_names(name, data_dir)
+    if "objects" in features and "label" not in features:
+        return TFDSDetection(name=name, train_split=split, data_dir=data_dir, max_boxes=1000)
+    return TFDS(name=name, train_split=split, data_dir=data_dir)
 
 
 def list_(words: list[str]) -> int:
@@ -236,12 +257,22 @@ def list_(words: list[str]) -> int:
     return 0
 
 
+def check_unused(options: Any, known: dict[str, Any], verb: str) -> None:
+    """Raises UsageError where an option of `known` is given to a run that does not do what it is for."""
+    for name, (_, default, _) in known.items():
+        if getattr(options, name) != default:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is for runs that {verb}, but this one does not")
+
+
 def described(row: dict[str, Any]) -> str:
     """The part of a line that says what was predicted."""
     if "error" in row:
         return f"not readable: {row['error']}"
     if "shares" in row:
         return described_shares(row)
+    if "detections" in row:
+        return described_detections(row)
     if "probabilities" not in row:
         return f"{row['prediction']:.6g}"
     best = sorted(row["probabilities"].items(), key=lambda item: -item[1])[:3]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxcv.errors import UsageError
 from jaxcv.predict.files import segment_files
 from jaxcv.predict.segmentation import Inference
 from jaxcv.tasks import Segmentation
@@ -31,24 +30,16 @@ def segments(run: Run) -> bool:
     return isinstance(run.experiment.task, Segmentation)
 
 
-def check_no_inference(options: Any) -> None:
-    """Raises UsageError if a run that does not segment was given options for segmentation."""
-    for name, (_, default, _) in INFERENCE_OPTIONS.items():
-        if getattr(options, name) != default:
-            raise UsageError(f"--{name} is for runs that segment, but this one does not")
-
-
 def segmented_rows(
-    run: Run, variables: Variables, files: list[str], options: Any, output: Path
+    run: Run, variables: Variables, files: list[str], options: Any, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """A row for each file, see `segment_files`; pictures go to `predictions/` for predictions.jsonl."""
+    """A row for each file, see `segment_files`."""
     inference = Inference(
         window=options.window,
         overlap=options.overlap,
         scales=options.scales,
         flip=options.flip,
     )
-    folder = output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_maps")
     return segment_files(run, variables, files, folder, inference)
 
 

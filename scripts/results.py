@@ -29,11 +29,17 @@ TABLES = {
         "cifar10_jpeg75_lenet": ["cifar10_lenet", "--data.name", "cifar10_jpeg75"],
     },
     "segmentation": {"camvid_unet": ["camvid_unet"]},
+    "detection": {
+        "shapes_fcos": ["shapes_fcos"],
+        "bccd_fcos": ["bccd_fcos"],
+        "bccd_retinanet": ["bccd_retinanet"],
+    },
 }
 # The measures that a table shows of the last evaluation, by their names in metrics.jsonl.
 MEASURES = {
     "results": {"accuracy": "accuracy"},
     "segmentation": {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"},
+    "detection": {"average_precision_50": "AP50", "average_precision": "AP"},
 }
 ROWS = {name: command for table in TABLES.values() for name, command in table.items()}
 

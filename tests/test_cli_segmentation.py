@@ -205,10 +205,11 @@ def test_bad_masks_end_with_one_line_and_write_nothing(spoil, capsys, tmp_path):
 def test_options_for_segmentation_are_refused_elsewhere():
     from types import SimpleNamespace
 
+    from jaxcv.commands import check_unused
     from jaxcv.errors import UsageError
-    from jaxcv.segmentation_commands import INFERENCE_OPTIONS, check_no_inference
+    from jaxcv.segmentation_commands import INFERENCE_OPTIONS
 
     given = {name: default for name, (_, default, _) in INFERENCE_OPTIONS.items()}
-    check_no_inference(SimpleNamespace(**given))
+    check_unused(SimpleNamespace(**given), INFERENCE_OPTIONS, "segment")
     with pytest.raises(UsageError, match="--flip is for runs that segment"):
-        check_no_inference(SimpleNamespace(**{**given, "flip": True}))
+        check_unused(SimpleNamespace(**{**given, "flip": True}), INFERENCE_OPTIONS, "segment")

@@ -53,7 +53,13 @@ def picture_count(notebook):
 
 
 def test_there_are_notebooks():
-    assert NAMES == ["cross_entropy", "face_recognition", "segmentation", "train_classifier"]
+    assert NAMES == [
+        "cross_entropy",
+        "detection",
+        "face_recognition",
+        "segmentation",
+        "train_classifier",
+    ]
     assert sorted(path.stem for path in COLAB.glob("*.ipynb")) == NAMES
 
 
@@ -207,6 +213,33 @@ def test_segmentation_runs(tmp_path, monkeypatch):
     assert "Worst images" in (tmp_path / values["report"]).read_text()
     assert picture_count(notebook) == 7
     assert "masks/0.png: is a colour mask" in printed(notebook)
+    assert "Warning" not in printed(notebook, "stderr")
+
+
+@pytest.mark.slow
+def test_detection_runs(tmp_path, monkeypatch):
+    wanted = {
+        "devices": "device_count",
+        "bccd": "BCCD_HERE",
+        "kept": "kept",
+        "count": "summary['count']",
+        "average_precision_50": "summary['average_precision_50']",
+        "loss": "float(values[0])",
+        "table": "{name: len(rows) for name, rows in table.items()}",
+        "again": "int((reread['classes'] >= 0).sum())",
+        "report": "str(report)",
+    }
+    notebook, values = execute("detection", tmp_path, monkeypatch, wanted)
+    assert values["devices"] == 2
+    assert not values["bccd"]  # What it draws itself, so that the numbers below hold anywhere.
+    assert values["kept"] == [0, 2, 3]
+    assert values["count"] == 48
+    assert values["average_precision_50"] > 0.6
+    assert 0 < values["loss"] < 100
+    assert values["table"]["images"] == 1
+    assert values["table"]["annotations"] == values["again"] > 0
+    assert "Worst images" in (tmp_path / values["report"]).read_text()
+    assert picture_count(notebook) == 5
     assert "Warning" not in printed(notebook, "stderr")
 
 

@@ -4,6 +4,7 @@ from jaxcv.data.arrays import NPZ, Arrays, Digits
 from jaxcv.data.batches import Batches
 from jaxcv.data.csv_table import CSV
 from jaxcv.data.decode import DecodeError, decode_image
+from jaxcv.data.detection import BoxCounts, COCODetection, Shapes, TFDSDetection, VOCDetection
 from jaxcv.data.faces import (
     DisjointIdentities,
     FrequentIdentities,
@@ -46,6 +47,8 @@ __all__ = [
     "Arrays",
     "BalancedOrder",
     "Batches",
+    "BoxCounts",
+    "COCODetection",
     "Dataset",
     "DecodeError",
     "Digits",
@@ -59,12 +62,15 @@ __all__ = [
     "RecordIO",
     "RecordReader",
     "SegmentationClasses",
+    "Shapes",
     "Source",
     "SourceView",
     "Split",
     "Synthetic",
+    "TFDSDetection",
     "TFDSSegmentation",
     "TooManyBadRecordsError",
+    "VOCDetection",
     "VerificationPairs",
     "class_colors",
     "contact_sheet",

@@ -184,7 +184,7 @@ def decode_with(
             elif isinstance(image, TiffImagePlugin.TiffImageFile):
                 _check_tiff(image, record)
             image.load()
-            if apply_exif and (transpose := _UPRIGHT.get(_orientation(image))) is not None:
+            if apply_exif and (transpose := _UPRIGHT.get(exif_orientation(image))) is not None:
                 return convert(image.transpose(transpose))
             return convert(image)
     except DecodeError:
@@ -227,10 +227,11 @@ def is_grey_16(image: Image.Image) -> bool:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Returns (height, width) by the EXIF orientation, without decoding the pixels."""
     width, height = image.size
-    return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+    return (width, height) if exif_orientation(image) in _SIDEWAYS else (height, width)
 
 
-def _orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.

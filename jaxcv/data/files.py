@@ -54,12 +54,8 @@ class FileSource:
 
     def __getitem__(self, index: int) -> Record:
         name = self.record_name(index)
-        try:
-            data = (self.root / self.paths[index]).read_bytes()
-        except OSError as error:
-            raise DecodeError(name, f"cannot be read: {error.strerror}") from error
         image = decode_image(
-            data,
+            read_file(self.root / self.paths[index]),
             channels=self._channels,
             record=name,
             max_pixels=self._max_pixels,
@@ -178,13 +174,18 @@ def _class_folders(root: pathlib.Path) -> list[str]:
     return names
 
 
-def image_files(root: pathlib.Path, name: str = "") -> list[str]:
-    """Image files below root/name as sorted paths relative to root, with forward slashes."""
+def image_files(
+    root: pathlib.Path, name: str = "", suffixes: frozenset[str] = SUFFIXES
+) -> list[str]:
+    """Image files below root/name as sorted paths relative to root, with forward slashes.
+
+    Files of other `suffixes` (in lower case) are found in the same way.
+    """
     found = []
     for folder, subfolders, files in os.walk(root / name):
         subfolders[:] = [s for s in subfolders if not s.startswith(".")]
         for file in files:
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in SUFFIXES:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
                 found.append(pathlib.Path(folder, file).relative_to(root).as_posix())
     return sorted(found)
 
@@ -193,3 +194,77 @@ def nearest_name(name: str, known: Sequence[str]) -> str:
     """`; did you mean ...?` where a known name is near, else nothing."""
     nearest = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def read_file(path: pathlib.Path) -> bytes:
+    """The bytes of a record's file; DecodeError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DecodeError(os.fspath(path), f"cannot be read: {error.strerror}") from error
+
+
+def existing_folder(name: str | pathlib.Path) -> pathlib.Path:
+    """A folder by its name; ValueError where there is none."""
+    root = pathlib.Path(name).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    return root
+
+
+def files_by_name(
+    root: pathlib.Path,
+    ending: str = "",
+    without: str | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
+) -> dict[str, pathlib.Path]:
+    """Image files below a folder by their path in it, less file suffix and `ending`; sorted.
+
+    Args:
+      root: the folder.
+      ending: end of the names, before the file's suffix, that is no part of the name; files whose
+        names end otherwise are passed over.
+      without: files whose names end so are passed over.
+      suffixes: of the files, in lower case.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in image_files(root, suffixes=suffixes):
+        name = path.removesuffix(pathlib.PurePosixPath(path).suffix)
+        if not name.endswith(ending) or (without and name.endswith(without)):
+            continue
+        name = name.removesuffix(ending)
+        if name in found:
+            raise ValueError(
+                f"{root / path}: there is {found[name].name} of the same name beside it; which of "
+                "the two is meant cannot be told"
+            )
+        found[name] = root / path
+    return dict(sorted(found.items()))
+
+
+def listed_names(path: str | pathlib.Path, known: Sequence[str], what: str = "image") -> list[str]:
+    """Names in a list file, one a line, with or without an image's suffix; each must be known.
+
+    What follows a name in its line is passed over. `what` is that which is known by these names.
+    """
+    file = pathlib.Path(path).expanduser()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a list of names: {error}") from error
+    names, there = [], set(known)
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        name, suffix = os.path.splitext(words[0])
+        name = name if suffix.lower() in SUFFIXES else words[0]
+        if name not in there:
+            raise ValueError(
+                f"{file}: line {number}: there is no {what} {words[0]!r}"
+                f"{nearest_name(name, list(known))}"
+            )
+        names.append(name)
+    if not names:
+        raise ValueError(f"{file}: there are no names in it")
+    return names

@@ -10,7 +10,13 @@ import numpy as np
 from PIL import Image
 
 from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, decode_image, upright_size
-from jaxcv.data.files import SUFFIXES, image_files, nearest_name
+from jaxcv.data.files import (
+    existing_folder,
+    files_by_name,
+    listed_names,
+    nearest_name,
+    read_file,
+)
 from jaxcv.data.fit import Fit, Size, fit_image
 from jaxcv.data.masks import IGNORE_LABEL, Color, MaskValues, decode_mask, fit_mask, wrong_kind
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
@@ -106,7 +112,9 @@ class MaskFolder:
             return MaskSource(self, pairs)
         whole = MaskSource(self, self._pairs(self.images, self.masks))
         names = [whole.record_name(i) for i in range(len(whole))]
-        relative = [pathlib.Path(n).relative_to(_folder(self.images)).as_posix() for n in names]
+        relative = [
+            pathlib.Path(n).relative_to(existing_folder(self.images)).as_posix() for n in names
+        ]
         strata = np.zeros(len(whole), np.int32)
         parts = stratified_split(strata, relative, self.test_fraction, self.split_seed)
         return SourceView(whole, parts[split == "test"])
@@ -148,14 +156,14 @@ class MaskFolder:
         self, images: str, masks: str, wanted: str | None = None, without: Sequence[str] = ()
     ) -> list[Pair]:
         """Every image of a folder with its mask, in the order of names."""
-        image_root, mask_root = _folder(images), _folder(masks)
+        image_root, mask_root = existing_folder(images), existing_folder(masks)
         beside = self.mask_suffix if image_root == mask_root and not self.image_suffix else None
-        by_name = _by_name(image_root, self.image_suffix, beside)
-        masks_by_name = _by_name(mask_root, self.mask_suffix)
+        by_name = files_by_name(image_root, self.image_suffix, beside)
+        masks_by_name = files_by_name(mask_root, self.mask_suffix)
         if wanted is not None:
-            names = sorted(set(_listed(wanted, by_name)))
+            names = sorted(set(listed_names(wanted, list(by_name))))
         else:
-            left_out = {name for other in without for name in _listed(other, by_name)}
+            left_out = {name for other in without for name in listed_names(other, list(by_name))}
             names = [name for name in by_name if name not in left_out]
         if not names:
             raise ValueError(
@@ -203,14 +211,14 @@ class MaskSource:
     def __getitem__(self, index: int) -> Record:
         data, (image_path, mask_path) = self._dataset, self.pairs[index]
         image = decode_image(
-            _read(image_path),
+            read_file(image_path),
             channels=data.channels,
             record=os.fspath(image_path),
             max_pixels=data.max_pixels,
             apply_exif=data.apply_exif,
         )
         mask = decode_mask(
-            _read(mask_path),
+            read_file(mask_path),
             color=data.palette is not None,
             record=os.fspath(mask_path),
             max_pixels=data.max_pixels,
@@ -257,61 +265,3 @@ def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: Mask
     if wrong:
         raise DecodeError(os.fspath(mask_path), wrong)
     check_mask_size(*sizes, os.fspath(mask_path))
-
-
-def _read(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DecodeError(os.fspath(path), f"cannot be read: {error.strerror}") from error
-
-
-def _folder(name: str) -> pathlib.Path:
-    root = pathlib.Path(name).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-    return root
-
-
-def _by_name(
-    root: pathlib.Path, suffix: str, without: str | None = None
-) -> dict[str, pathlib.Path]:
-    """Image files below a folder by their path in it, less `suffix`; sorted."""
-    found: dict[str, pathlib.Path] = {}
-    for path in image_files(root):
-        name = path.removesuffix(pathlib.PurePosixPath(path).suffix)
-        if not name.endswith(suffix) or (without and name.endswith(without)):
-            continue
-        name = name.removesuffix(suffix)
-        if name in found:
-            raise ValueError(
-                f"{root / path}: there is {found[name].name} of the same name beside it; which of "
-                "the two is meant cannot be told"
-            )
-        found[name] = root / path
-    return dict(sorted(found.items()))
-
-
-def _listed(path: str, known: dict[str, pathlib.Path]) -> list[str]:
-    """Names in a list file, one a line, with or without an image's suffix."""
-    file = pathlib.Path(path).expanduser()
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of names: {error}") from error
-    names = []
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words:
-            continue
-        name, suffix = os.path.splitext(words[0])
-        name = name if suffix.lower() in SUFFIXES else words[0]
-        if name not in known:
-            raise ValueError(
-                f"{file}: line {number}: there is no image {words[0]!r}"
-                f"{nearest_name(name, list(known))}"
-            )
-        names.append(name)
-    if not names:
-        raise ValueError(f"{file}: there are no names in it")
-    return names

@@ -1,14 +1,16 @@
 """A labelled sheet of records, to look at a data set before training on it."""
 
+import colorsys
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxcv.data.masks import class_colors
 from jaxcv.data.order import permutation
-from jaxcv.data.source import Source
+from jaxcv.data.source import Record, Source
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -16,10 +18,13 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     """Draws randomly chosen records in a grid, each under the name of its class.
 
     A label map is laid over its image in the colours of `class_colors`, ignored pixels left free;
-    the two largest classes stand above, and which colour is which below the grid.
+    the two largest classes stand above, and which colour is which below the grid. Boxes are drawn in
+    those of `box_colors`, dotted where an object is ignored; above stands how many there are of the
+    two commonest classes.
 
     Args:
-      source: records with `image` uint8 [H, W, C] and `label`, a number or a map [H, W].
+      source: records with `image` uint8 [H, W, C] and `label`, a number or a map [H, W]; or with
+        `boxes` [M, 4] and `classes` [M].
       rows: of the grid; fewer where the source holds less.
       columns: of the grid.
       seed: another seed chooses other records.
@@ -41,17 +46,23 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     height = 1.4 * rows + 0.4  # inches; the last 0.4 for the line above the grid
     figure = Figure(figsize=(1.2 * columns, height), dpi=100)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.6 / height, wspace=0.08, hspace=0.25)
-    shown: set[int] = set()  # classes in label maps
+    shown: set[int] = set()  # classes in label maps or of boxes
+    colors = class_colors(max(len(source.class_names), 1))
     for place, index in enumerate(chosen.tolist()):
         record = source[index]
         axes = figure.add_subplot(rows, columns, place + 1)
         image = np.asarray(record["image"])
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        label = np.asarray(record["label"])
-        if label.ndim == 2:
-            axes.imshow(_overlay(label, source))
-            shown.update(np.unique(label).tolist())
-        axes.set_title(_caption(source, label), fontsize=7)
+        if "boxes" in record:
+            colors = box_colors(len(source.class_names))
+            shown.update(_draw_boxes(axes, record, source))
+            axes.set_title(_counts_caption(source, record), fontsize=7)
+        else:
+            label = np.asarray(record["label"])
+            if label.ndim == 2:
+                axes.imshow(_overlay(label, source))
+                shown.update(np.unique(label).tolist())
+            axes.set_title(_caption(source, label), fontsize=7)
         axes.set_axis_off()
     first = source.record_name(int(chosen[0]))
     count = len(source.class_names)
@@ -62,7 +73,7 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
         y=1 - 0.1 / height,
         va="top",
     )
-    _add_legend(figure, source, sorted(shown))
+    _add_legend(figure, source, sorted(shown), colors / 255)
     return figure
 
 
@@ -77,14 +88,43 @@ def _overlay(label: np.ndarray, source: Source) -> np.ndarray:
     return picture
 
 
-def _add_legend(figure: "Figure", source: Source, labels: list[int]) -> None:
+def box_colors(count: int) -> np.ndarray:
+    """Returns uint8 [count, 3], a bright colour for each class, neighbours far apart.
+
+    The hue goes on by the golden ratio of a turn, from green.
+
+    Example:
+      >>> box_colors(2).tolist()
+      [[38, 255, 38], [255, 38, 101]]
+    """
+    hues = (1 / 3 + np.arange(count) * 0.618034) % 1
+    colors = [colorsys.hsv_to_rgb(hue, 0.85, 1.0) for hue in hues]
+    return np.round(255 * np.asarray(colors).reshape(-1, 3)).astype(np.uint8)
+
+
+def _draw_boxes(axes: "Axes", record: Record, source: Source) -> set[int]:
+    """Draws the boxes of a record and returns their classes."""
+    from matplotlib.patches import Rectangle
+
+    classes = np.asarray(record["classes"])
+    ignored = np.asarray(record.get("ignored", np.zeros(classes.shape, bool)))
+    colors = box_colors(len(source.class_names)) / 255
+    for (x0, y0, x1, y1), label, dashed in zip(record["boxes"], classes, ignored):
+        if _is_class(source, label):
+            # Matplotlib has the middle of the first pixel at 0.
+            box = Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, linewidth=1)
+            box.set(edgecolor=tuple(colors[label]), linestyle=":" if dashed else "-")
+            axes.add_patch(box)
+    return set(classes.tolist())
+
+
+def _add_legend(figure: "Figure", source: Source, labels: list[int], colors: np.ndarray) -> None:
     """A line of colours and names of the classes shown, in room added below the grid."""
     from matplotlib.patches import Patch
 
     names = {label: source.class_names[label] for label in labels if _is_class(source, label)}
     if not names:
         return
-    colors = class_colors(len(source.class_names)) / 255
     width, height = figure.get_size_inches()
     columns = max(1, int(width / 1.3))
     room = 0.2 * -(-len(names) // columns) + 0.1  # inches
@@ -109,6 +149,14 @@ def _caption(source: Source, label: np.ndarray) -> str:
         return _short(", ".join(source.class_names[v] for v in largest)) if largest else "ignored"
     value = label.item()
     return _short(source.class_names[value]) if _is_class(source, value) else f"{value:g}"
+
+
+def _counts_caption(source: Source, record: Record) -> str:
+    classes = np.asarray(record["classes"])
+    values, counts = np.unique(classes[classes >= 0], return_counts=True)
+    commonest = np.argsort(-counts, kind="stable")[:2]
+    named = [f"{counts[i]} {source.class_names[values[i]]}" for i in commonest]
+    return _short(", ".join(named)) if named else "no objects"
 
 
 def _short(text: str) -> str:

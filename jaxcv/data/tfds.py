@@ -75,6 +75,14 @@ def find_prepared(name: str, data_dir: str | None = None) -> pathlib.Path:
     )
 
 
+def feature_names(name: str, data_dir: str | None = None) -> tuple[str, ...]:
+    """What a record of a prepared data set holds, by the names of its features; sorted."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(os.fspath(find_prepared(name, data_dir)))
+    return tuple(sorted(builder.info.features))
+
+
 def unknown_data_set(base: str, data_dir: str | None = None) -> ValueError | None:
     """The error for a name that TFDS does not know, with the nearest names; None if it does."""
     here, known = prepared(data_dir), _registered()
@@ -140,10 +148,12 @@ class TFDSSource:
             return
         if label.shape != () or not np.issubdtype(label.np_dtype, np.number):
             is_map = isinstance(label, tfds.features.Image)
-            masks = " (label maps are read by TFDSSegmentation)" if is_map else ""
+            others = " (label maps are read by TFDSSegmentation)" if is_map else ""
+            if isinstance(label, tfds.features.Sequence):
+                others = " (sequences of objects are read by TFDSDetection)"
             raise ValueError(
                 f"feature {dataset.label_key!r} of {dataset.name!r} is not a class or a number: "
-                f"{label}{masks}"
+                f"{label}{others}"
             )
         if isinstance(label, tfds.features.ClassLabel):
             self.class_names = tuple(map(label.int2str, range(label.num_classes)))

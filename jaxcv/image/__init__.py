@@ -9,7 +9,11 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
 - steps that are the same for every image, frozen dataclasses called `(image) -> image`:
   `Normalize()`.
 
-`Mixup` and `CutMix` take a whole batch: `(key, images, labels) -> (images, labels)`.
+`Mixup` and `CutMix` take a whole batch, `(key, images, labels) -> (images, labels)`; so does
+`Mosaic`, with boxes.
+
+Boxes on images have functions of their own: overlap (`iou_matrix`), codings relative to anchors
+(`DeltaCoding`), non-maximum suppression (`select_detections`).
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
@@ -24,6 +28,21 @@ from jaxcv.image.annotations import (
     transform_points,
     transform_sample,
 )
+from jaxcv.image.box_coding import BoxCoding, DeltaCoding, DistanceCoding
+from jaxcv.image.boxes import (
+    box_area,
+    box_centers,
+    box_sizes,
+    boxes_from_cxcywh,
+    boxes_from_xywh,
+    boxes_to_cxcywh,
+    boxes_to_xywh,
+    clip_boxes,
+    giou_matrix,
+    intersection_matrix,
+    iou_matrix,
+    overlap_matrix,
+)
 from jaxcv.image.color import (
     adjust_brightness,
     adjust_contrast,
@@ -32,6 +51,7 @@ from jaxcv.image.color import (
     grayscale,
 )
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
+from jaxcv.image.detections import select_detections
 from jaxcv.image.filtering import adjust_sharpness, gaussian_blur, gaussian_noise
 from jaxcv.image.geometry import (
     PaddingMode,
@@ -44,6 +64,8 @@ from jaxcv.image.geometry import (
     resize,
 )
 from jaxcv.image.mixing import CutMix, Mixup
+from jaxcv.image.mosaic import Mosaic
+from jaxcv.image.nms import nms, soft_nms
 from jaxcv.image.pixels import Size, to_float
 from jaxcv.image.policies import RandAugment, Strengths, TrivialAugment
 from jaxcv.image.preprocess import (
@@ -89,15 +111,19 @@ __all__ = [
     "IMAGENET_STD",
     "AlternatingHorizontalFlip",
     "AlternatingTransform",
+    "BoxCoding",
     "CenterCrop",
     "ColorJitter",
     "CutMix",
     "Cutout",
+    "DeltaCoding",
+    "DistanceCoding",
     "GaussianBlur",
     "GaussianNoise",
     "GeometricTransform",
     "Interpolation",
     "Mixup",
+    "Mosaic",
     "Normalize",
     "PaddingMode",
     "RandAugment",
@@ -129,7 +155,15 @@ __all__ = [
     "align_face",
     "apply_sequence",
     "autocontrast",
+    "box_area",
+    "box_centers",
+    "box_sizes",
+    "boxes_from_cxcywh",
+    "boxes_from_xywh",
+    "boxes_to_cxcywh",
+    "boxes_to_xywh",
     "center_crop",
+    "clip_boxes",
     "compose",
     "crop",
     "equalize",
@@ -139,17 +173,24 @@ __all__ = [
     "flip_vertical",
     "gaussian_blur",
     "gaussian_noise",
+    "giou_matrix",
     "grayscale",
+    "intersection_matrix",
     "inverse_matrix",
     "invert",
+    "iou_matrix",
+    "nms",
+    "overlap_matrix",
     "pad",
     "posterize",
     "resize",
     "rotate",
     "rotation_matrix",
     "scaling_matrix",
+    "select_detections",
     "shear_matrix",
     "similarity_matrix",
+    "soft_nms",
     "solarize",
     "to_float",
     "transform_boxes",

@@ -8,6 +8,7 @@ change colours alone, and everything but the image stays as it is:
     image                [H, W, C]  the transform itself, as in `apply_sequence`
     label                [H, W]     integers, drawn with "nearest"; outside is the ignore label
     boxes, classes       [M, 4] [M] hull of the moved corners, clipped to the window, see below
+    ignored, area        [M] [M]    of boxes: as they are, but False and 0 where a box is dropped
     points, visible      [K, 2] [K] moved; `visible` is False once a point has left the window
 
 A label that is no integer map (a class, a vector) and any other key pass through.
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxcv.image.boxes import box_area, clip_boxes
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
 from jaxcv.image.pixels import Size, check_fill, check_number, check_single, size_of
 from jaxcv.image.policies import RandAugment, TrivialAugment
@@ -78,7 +80,8 @@ def transform_sample(
       transforms: called in order, the i-th one with the key `fold_in(key, i)`.
       key: PRNG key of this sample.
       sample: `image` [H, W, C]; by choice `label` integers [H, W], `boxes` [M, 4] with `classes`
-        [M], `points` [K, 2] with or without `visible` bool [K]; anything else.
+        [M] and `ignored` and `area` [M], `points` [K, 2] with or without `visible` bool [K];
+        anything else.
       ignore_label: label of pixels that show nothing of the image; the label's dtype must hold it.
       min_visibility: smallest share of a box's area, in [0, 1], that keeps the box.
       mirror_order: where an image is mirrored, point `mirror_order[k]` becomes point k - the right
@@ -159,15 +162,10 @@ def transform_boxes(matrix: jax.Array, boxes: ArrayLike, size: Size) -> tuple[ja
     corners = boxes[..., np.asarray([[0, 1], [2, 1], [2, 3], [0, 3]])]
     corners, in_front = transform_points(matrix, corners)
     hull = jnp.concatenate([corners.min(-2), corners.max(-2)], axis=-1)
-    window = jnp.asarray([size[1], size[0], size[1], size[0]], jnp.float32)
-    clipped = jnp.clip(hull, 0.0, window)
-    whole = _area(hull)
-    share = jnp.where(whole > 0, _area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
+    clipped = clip_boxes(hull, size)
+    whole = box_area(hull)
+    share = jnp.where(whole > 0, box_area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
     return clipped, jnp.where(in_front.all(-1), share, 0.0)
-
-
-def _area(boxes: jax.Array) -> jax.Array:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _annotations(sample: Mapping[str, Any], size: Size, ignore_label: int) -> Annotations:
@@ -271,9 +269,13 @@ def _finished(
     done = {name: value for name, value in moved.items() if name in ("label", "points", "visible")}
     if "boxes" in moved:
         boxes, classes = moved["boxes"], jnp.asarray(sample["classes"])
-        kept = (classes >= 0) & (moved["share"] >= min_visibility) & (_area(boxes) > 0)
+        kept = (classes >= 0) & (moved["share"] >= min_visibility) & (box_area(boxes) > 0)
         done["boxes"] = jnp.where(kept[:, None], boxes, 0)
         done["classes"] = jnp.where(kept, classes, -1)
+        for name in ("ignored", "area"):
+            if name in sample and jnp.shape(sample[name]) == classes.shape:
+                values = jnp.asarray(sample[name])
+                done[name] = jnp.where(kept, values, jnp.zeros((), values.dtype))
     if "points" in moved and mirror_order is not None:
         order = jnp.asarray(mirror_order)
         if sorted(mirror_order) != list(range(len(moved["points"]))):

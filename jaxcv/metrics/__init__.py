@@ -6,7 +6,8 @@ host. Rows whose mask is False count nowhere, so evaluation is exact for every b
 count.
 
 Verification and identification compare examples with each other, and so are computed on the host
-from all embeddings at once: `roc` and what is read from it, `fold_accuracy`, `search_ranks`.
+from all embeddings at once: `roc` and what is read from it, `fold_accuracy`, `search_ranks`. So is
+detection, whose detections are ranked over all images: `detection_summary`.
 """
 
 from jaxcv.metrics.binary import BinaryMetrics
@@ -14,7 +15,16 @@ from jaxcv.metrics.bootstrap import bootstrap_intervals
 from jaxcv.metrics.boundary import BoundaryCounts, boundary_counts, boundary_summary
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.classification import ClassificationMetrics
+from jaxcv.metrics.coco import COCOEvaluation, coco_evaluation
 from jaxcv.metrics.confusion import confusion_matrices
+from jaxcv.metrics.detection import detection_summary
+from jaxcv.metrics.detection_matching import (
+    DetectionMatches,
+    best_f1,
+    confusion_with_background,
+    image_f1,
+    match_detections,
+)
 from jaxcv.metrics.folds import FoldAccuracy, fold_accuracy, squared_distance_grid
 from jaxcv.metrics.identification import (
     IdentificationPoint,
@@ -42,13 +52,16 @@ from jaxcv.metrics.verification import (
     true_accept_rate_at,
     verification_summary,
 )
+from jaxcv.metrics.voc import voc_average_precision
 
 __all__ = [
     "BinaryMetrics",
     "BoundaryCounts",
+    "COCOEvaluation",
     "CalibrationBins",
     "ClassificationMetrics",
     "Det",
+    "DetectionMatches",
     "FoldAccuracy",
     "IdentificationPoint",
     "IdentityErrors",
@@ -60,19 +73,25 @@ __all__ = [
     "SegmentationMetrics",
     "Templates",
     "area_under_roc",
+    "best_f1",
     "bootstrap_intervals",
     "boundary_counts",
     "boundary_summary",
+    "coco_evaluation",
     "confusion_matrices",
+    "confusion_with_background",
     "cosine_scores",
     "cumulative_match",
     "det",
+    "detection_summary",
     "equal_error_point",
     "equal_error_rate",
     "fold_accuracy",
     "hardest_pairs",
     "identity_errors",
+    "image_f1",
     "indexed_scores",
+    "match_detections",
     "nearest_neighbor_accuracy",
     "pair_scores",
     "rank_scores",
@@ -84,4 +103,5 @@ __all__ = [
     "true_accept_rate_at",
     "true_identification_rate_at",
     "verification_summary",
+    "voc_average_precision",
 ]

@@ -1,16 +1,18 @@
 """Models: Flax Linen modules, channels last, one family a file.
 
 Every model is called as `model.apply(variables, images, train=..., mask=...)` with float images
-[B, H, W, C] and returns float32 outputs: [B, num_classes], or for segmentation [B, H, W,
-num_classes]. Parameters are float32; `dtype` is the dtype it computes in.
+[B, H, W, C] and returns float32 outputs: [B, num_classes], for segmentation [B, H, W,
+num_classes], for detection `DetectionOutputs`. Parameters are float32; `dtype` is the dtype it computes in.
 """
 
 from jaxcv.models.averaged_views import AveragedViews
 from jaxcv.models.backbone import Backbone
 from jaxcv.models.conv_backbone import ConvBackbone
+from jaxcv.models.detection import FCOS, DetectionOutputs, RetinaNet
 from jaxcv.models.embedding import EmbeddingClassifier, EmbeddingOutputs
 from jaxcv.models.face_cnn import FaceCNN
 from jaxcv.models.face_embedder import FaceEmbedder
+from jaxcv.models.feature_pyramid import FeaturePyramid
 from jaxcv.models.inputs import ComputeDtype
 from jaxcv.models.iresnet import IResNet
 from jaxcv.models.lenet import LeNet
@@ -20,12 +22,13 @@ from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.patch_whitening import PatchWhitening
 from jaxcv.models.prelu import PReLU
 from jaxcv.models.resnet import ResNet, ResNetBackbone
-from jaxcv.models.segmentation import FPN, DeepLabV3Plus, FeaturePyramid, PSPNet, UNet
+from jaxcv.models.segmentation import FPN, DeepLabV3Plus, PSPNet, UNet
 from jaxcv.models.small_cnn import SmallCNN
 from jaxcv.models.speed_net import SpeedNet
 from jaxcv.models.wide_resnet import WideResNet
 
 __all__ = [
+    "FCOS",
     "FPN",
     "MLP",
     "AveragedViews",
@@ -34,6 +37,7 @@ __all__ = [
     "ComputeDtype",
     "ConvBackbone",
     "DeepLabV3Plus",
+    "DetectionOutputs",
     "EmbeddingClassifier",
     "EmbeddingOutputs",
     "FaceCNN",
@@ -47,6 +51,7 @@ __all__ = [
     "PatchWhitening",
     "ResNet",
     "ResNetBackbone",
+    "RetinaNet",
     "SmallCNN",
     "SpeedNet",
     "UNet",

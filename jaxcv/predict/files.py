@@ -79,7 +79,7 @@ def _rows(
     palette = class_palette(names, run.experiment.data)
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
-            image = _read(run, file)
+            image = read_image(run, file)
             index_map, confidence = segment_image(run, predict, image)
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
@@ -197,7 +197,12 @@ def _applied(run: Run, variables: Variables) -> Any:
     return apply
 
 
-def _read(run: Run, file: str) -> np.ndarray:
+def read_image(run: Run, file: str) -> np.ndarray:
+    """Decodes an image file as the run's data set decodes its own: uint8 [H, W, C].
+
+    Raises:
+        ValueError, OSError: for a file that cannot be read, or is no image.
+    """
     data = run.experiment.data
     return decode_image(
         Path(file).read_bytes(),

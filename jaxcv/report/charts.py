@@ -199,8 +199,10 @@ def histogram_chart(
     y_label: str,
     lines: Mapping[str, float] | None = None,
     note: str = "",
+    log: bool = False,
+    stacked: bool = False,
 ) -> Markup:
-    """Histograms over the same bins, one before the other.
+    """Histograms over the same bins, one before the other or one upon the other.
 
     Args:
         series: `{name: [n heights]}`, none negative.
@@ -210,19 +212,28 @@ def histogram_chart(
         y_label: What the heights are, with their unit.
         lines: `{text: x}`, upright lines.
         note: A sentence below the chart.
+        log: Whether the x axis is logarithmic; the edges are positive then.
+        stacked: Whether each series stands on those before it.
     """
-    tallest = max((v for heights in series.values() for v in heights), default=0.0) or 1.0
-    x = Axis(low=edges[0], high=edges[-1], start=LEFT, end=WIDTH - RIGHT)
+    bars = list(series.values())
+    floors = [[0.0] * len(heights) for heights in bars]
+    if stacked:
+        for i in range(1, len(bars)):
+            floors[i] = [low + value for low, value in zip(floors[i - 1], bars[i - 1])]
+    tops = [low + v for i, heights in enumerate(bars) for low, v in zip(floors[i], heights)]
+    tallest = max(tops, default=0.0) or 1.0
+    x = Axis(low=edges[0], high=edges[-1], start=LEFT, end=WIDTH - RIGHT, log=log)
     y = Axis(low=0.0, high=1.08 * tallest, start=HEIGHT - BOTTOM, end=TOP)
     parts, legend = [], []
     for i, (name, heights) in enumerate(series.items()):
         color = f"series-{i % 6}"
-        for value, low, high in zip(heights, edges[:-1], edges[1:]):
+        for value, floor, low, high in zip(heights, floors[i], edges[:-1], edges[1:]):
             if value:
                 hint = f"{name}, {low:.4g} to {high:.4g}: {value:.4g} {y_label}"
-                left, width, top = x(low), x(high) - x(low), y(value)
+                left, width, top = x(low), x(high) - x(low), y(floor + value)
                 look = f"fill {color}"
-                parts.append(svg.rectangle(left, top, width, y.start - top, hint=hint, class_=look))
+                height = y(floor) - top
+                parts.append(svg.rectangle(left, top, width, height, hint=hint, class_=look))
         legend.append(tag("span", tag("i", class_=color), name, class_="key"))
     for text, value in (lines or {}).items():
         if x.low <= value <= x.high:

@@ -27,20 +27,28 @@ def _cell_size(classes: int) -> float:
     return max(10.0, min(46.0, 760.0 / classes))
 
 
-def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Markup:
+def confusion_chart(
+    matrix: np.ndarray, names: Sequence[str], *, background: tuple[str, str] | None = None
+) -> Markup:
     """A cell per pair of true class (row) and predicted class (column).
 
     The depth of the colour is the share of the row's examples: blue on the diagonal, where the
     prediction is right, and orange beside it, where errors are deepened to be seen.
 
     Args:
-        matrix: [C, C] counts, C <= `MAX_CLASSES`.
+        matrix: [C, C] counts, C <= `MAX_CLASSES`; [C + 1, C + 1] with a background.
         names: C names of classes.
+        background: Of detections, the names of the last row (of what is no object) and the last column
+            (of objects that were missed).
     """
+    row_names, column_names = [*names], [*names]
+    if background is not None:
+        row_names.append(background[0])
+        column_names.append(background[1])
     C = len(matrix)
     size = _cell_size(C)
     font = min(13.0, 0.85 * size)
-    longest = max(len(shortened(name)) for name in names)
+    longest = max(len(shortened(name)) for name in (*row_names, *column_names))
     margin = 30 + min(120.0, 0.62 * font * longest)
     support = np.maximum(matrix.sum(1), 1)
     cells, labels = [], []
@@ -50,15 +58,20 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         right = bool(row == column)
         depth = float(share if right else min(1.0, 0.08 + share**0.5))
         x, y = margin + column * size, margin + row * size
-        hint = f"{names[row]} taken for {names[column]}: {count:,} ({100 * share:.1f}%)"
+        hint = f"{row_names[row]} taken for {column_names[column]}"
+        if max(row, column) >= len(names):
+            hint = f"{row_names[row]}, {column_names[column]}"
+        hint += f": {count:,} ({100 * share:.1f}%)"
         look = {"class_": "right" if right else "wrong", "fill_opacity": depth}
         cells.append(svg.rectangle(x + 0.5, y + 0.5, size - 1, size - 1, hint=hint, **look))
         if C <= _NUMBERED_CLASSES:
             cells.append(_number(count, x + size / 2, y + size / 2, size, on_color=depth > 0.55))
     style: dict[str, Any] = {"font_size": font, "dominant_baseline": "central"}
-    for i, name in enumerate(names):
+    for i, name in enumerate(row_names):
         centre, short = margin + (i + 0.5) * size, shortened(name)
         labels.append(svg.text(short, margin - 6, centre, anchor="end", hint=name, **style))
+    for i, name in enumerate(column_names):
+        centre, short = margin + (i + 0.5) * size, shortened(name)
         if longest <= 2:
             labels.append(svg.text(short, centre, margin - 10, hint=name, **style))
         else:
@@ -69,6 +82,10 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         svg.upright("true class", 12, middle, class_="label", text_anchor="middle"),
         svg.rectangle(margin, margin, C * size, C * size, class_="frame"),
     ]
+    if background is not None:
+        edge, end = margin + len(names) * size, margin + C * size
+        axes.append(svg.line(margin, edge, end, edge, class_="axis"))
+        axes.append(svg.line(edge, margin, edge, end, class_="axis"))
     return tag(
         "svg",
         join(*axes, *cells, *labels),

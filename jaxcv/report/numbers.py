@@ -17,17 +17,26 @@ _SHARES = (
     "rate",
 )
 
+_SHARE_FAMILIES = ("average_precision", "average_recall", "voc_average_precision")
+
+_NAMES = {
+    "expected_calibration_error": "Calibration error",
+    "average_precision_50": "AP at IoU 0.5",
+    "average_precision_75": "AP at IoU 0.75",
+    "voc_average_precision_50": "VOC AP at IoU 0.5",
+}
+
 
 def is_share(name: str) -> bool:
     """Whether a metric of this name is a share of 1, shown in percent."""
-    is_rate = name.endswith(_SHARES) or "_rate_at_" in name
+    is_rate = name.endswith(_SHARES) or "_rate_at_" in name or name.startswith(_SHARE_FAMILIES)
     return is_rate and "learning" not in name
 
 
 def title_of(name: str) -> str:
     """A field's name in words: `macro_f1` is "Macro F1"."""
-    if name == "expected_calibration_error":
-        return "Calibration error"
+    if name in _NAMES:
+        return _NAMES[name]
     words = (
         name.replace("_", " ").replace("f1", "F1").replace("r squared", "R²").replace("iou", "IoU")
     )

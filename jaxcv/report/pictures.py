@@ -15,6 +15,8 @@ SHOWN = 112
 
 _DENSITY = 2  # A larger image is reduced: screens have up to two pixels per CSS pixel.
 
+_EXACT = 160  # Pixels up to which a picture is kept as it is.
+
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Images [..., H, W, C] of any number type as uint8.
@@ -37,6 +39,12 @@ def to_png(image: np.ndarray, limit: int = _DENSITY * SHOWN) -> bytes:
     Raises:
         ValueError: If the shape is another.
     """
+    stream = io.BytesIO()
+    _reduced(image, limit).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _reduced(image: np.ndarray, limit: int) -> Image.Image:
     if image.ndim == 3:
         image = image[..., 0] if image.shape[-1] < 3 else image[..., :3]
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[-1] == 3):
@@ -44,9 +52,23 @@ def to_png(image: np.ndarray, limit: int = _DENSITY * SHOWN) -> bytes:
     picture = Image.fromarray(np.ascontiguousarray(image))
     if max(picture.size) > limit:
         picture.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+    return picture
+
+
+def photo_url(image: np.ndarray, *, side: int) -> str:
+    """A data URL of an image that is shown with a longer side of `side` CSS pixels.
+
+    A large picture is a JPEG, in which a photograph takes a fifth of what it takes as PNG.
+
+    Raises:
+        ValueError: If the shape is not one that `to_png` takes.
+    """
+    if max(image.shape[:2]) <= _EXACT:
+        return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode('ascii')}"
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+    picture = _reduced(image, _DENSITY * side)
+    picture.save(stream, format="JPEG", quality=88, subsampling=0, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def picture(image: np.ndarray, *, description: str, side: int = SHOWN) -> Markup:

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxcv import image as image_ops
 from jaxcv.predict.colors import class_palette
+from jaxcv.report.detection_panels import box_samples
 from jaxcv.report.markup import Markup
 from jaxcv.report.page import write_report
 from jaxcv.report.segmentation import label_map_samples
 from jaxcv.report.task_sections import task_sections
-from jaxcv.tasks import Segmentation
+from jaxcv.tasks import Detection, Segmentation
 from jaxcv.train import (
+    AXIS,
     Experiment,
     Run,
     Runtime,
@@ -28,6 +28,7 @@ from jaxcv.train import (
 )
 from jaxcv.train.config_file import to_json
 from jaxcv.train.logging import rows_until
+from jaxcv.train.step import augment_batch, mix_batch
 
 _SAMPLES = 24
 
@@ -95,33 +96,38 @@ def _data_name(data: Any) -> str:
 
 
 def _samples(run: Run, state: TrainState) -> tuple[np.ndarray, np.ndarray] | Markup:
-    """Augmented training images: with their labels, or as the section that shows their maps."""
-    images, labels = augmented_samples(run, state, _SAMPLES)
-    if not isinstance(run.experiment.task, Segmentation):
-        return images, labels
-    names = run.train_source.class_names
-    return label_map_samples(images, labels, names, class_palette(names, run.experiment.data))
+    """Augmented training images: with their labels, or as the section that shows maps or boxes."""
+    samples = augmented_samples(run, state, _SAMPLES)
+    task, names = run.experiment.task, run.train_source.class_names
+    palette = class_palette(names, run.experiment.data)
+    if isinstance(task, Detection):
+        marked = (samples[name] for name in ("image", "boxes", "classes"))
+        return box_samples(*marked, names, palette, ignored=samples["ignored"])
+    if isinstance(task, Segmentation):
+        return label_map_samples(samples["image"], samples["label"], names, palette)
+    return samples["image"], samples["label"]
 
 
-def augmented_samples(run: Run, state: TrainState, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training images [N,H,W,C] as the model meets them, before normalisation; and their labels.
+def augmented_samples(run: Run, state: TrainState, count: int) -> dict[str, np.ndarray]:
+    """A training batch as the model meets it, before normalisation: `count` rows or fewer.
 
-    A label map [H,W] has followed its image.
+    Images [N,H,W,C], and what belongs to them: labels, maps or boxes, which have followed.
     """
     experiment = run.experiment
-    batch = run.train_batches()[0]
-    samples = {name: jnp.asarray(batch[name][:count]) for name in ("image", "label")}
-    keys = jax.random.split(state.key, len(samples["image"]) + 1)
-    ignored = experiment.task.ignore_label
-    ignored = image_ops.IGNORE_LABEL if ignored is None else ignored
+    task = experiment.task
+    rows = {name: array[None, :count] for name, array in run.train_batches()[0].items()}
+    augment_key, mix_key = jax.random.split(state.key)
 
-    def augment(key: jax.Array, sample: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return image_ops.transform_sample(experiment.augment, key, sample, ignore_label=ignored)
+    def augmented(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        batch = augment_batch(
+            augment_key,
+            batch,
+            experiment.augment,
+            ignore_label=task.ignore_label,
+            min_visibility=experiment.min_visibility,
+        )
+        return mix_batch(mix_key, batch, experiment.mix, task)
 
-    samples = jax.vmap(augment)(keys[1:], samples)
-    images, labels = samples["image"], samples["label"]
-    classes = experiment.task.class_count()
-    if experiment.mix is not None and classes is not None:
-        labels = jax.nn.one_hot(labels, classes)
-        images, labels = experiment.mix(keys[0], image_ops.to_float(images), labels)
-    return np.asarray(images), np.asarray(labels)
+    # One device's share, with the axis that the step's own functions ask for.
+    batch = jax.vmap(augmented, axis_name=AXIS)(rows)
+    return {name: np.asarray(array[0]) for name, array in batch.items()}

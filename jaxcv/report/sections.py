@@ -19,6 +19,10 @@ HEADLINES = (
     "accuracy",
     "mean_iou",
     "pixel_accuracy",
+    "average_precision",
+    "average_precision_50",
+    "voc_average_precision_50",
+    "best_f1",
     "equal_error_rate",
     "true_accept_rate_at_far_0.01",
     "area_under_roc",
@@ -33,7 +37,14 @@ HEADLINES = (
     "count",
 )
 
-_CURVES = ("loss", "accuracy", "mean_iou", "equal_error_rate", "mean_absolute_error")
+_CURVES = (
+    "loss",
+    "accuracy",
+    "mean_iou",
+    "average_precision",
+    "equal_error_rate",
+    "mean_absolute_error",
+)
 _SMALL_CURVES = ("learning_rate", "gradient_norm", "images_per_second")
 
 _UNITS = {
@@ -109,7 +120,8 @@ def _curve(
     if not series:
         return None
     words = title_of(name)
-    y_label = _UNITS.get(name, words.lower() + (" (%)" if is_share(name) else ""))
+    small_words = words[:1].lower() + words[1:]  # "mean IoU"
+    y_label = _UNITS.get(name, small_words + (" (%)" if is_share(name) else ""))
     if name == "loss" and any("accuracy" in row for row in history):
         y_label = "cross-entropy (nats)"
     return line_chart(

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxcv.predict.index_maps import overlay
-from jaxcv.report import svg
 from jaxcv.report.charts import histogram_chart
-from jaxcv.report.confusion import shortened
-from jaxcv.report.markup import Markup, join, tag
+from jaxcv.report.class_bars import class_bars, color_keys
+from jaxcv.report.markup import Markup, tag
 from jaxcv.report.pictures import picture, to_uint8
 
 PANEL = 248
@@ -23,7 +22,6 @@ WRONG = (234, 68, 12)
 _NO_LABEL = (45, 45, 45)  # about what pixels without a label are darkened to among the errors
 
 _SHOWN_CLASSES = 12  # a legend beyond that is folded up
-_ROW = 22
 _SAMPLE = 160
 
 
@@ -88,38 +86,14 @@ def iou_chart(
     palette: np.ndarray,
 ) -> Markup:
     """A bar for each class in its colour, best first, and the mean as a dashed line."""
-    known = [(iou, c) for c, iou in enumerate(class_iou) if iou is not None]
-    order = [c for _, c in sorted(known, key=lambda pair: (-pair[0], pair[1]))]
-    order += [c for c, iou in enumerate(class_iou) if iou is None]
     total = max(sum(class_pixels), 1)
-    width, left, right, top = 520, 130, 470, 8
-    height = top + len(order) * _ROW + 24
-    parts = [svg.line(left, top, left, height - 22, class_="axis")]
-    if known:
-        mean = sum(iou for iou, _ in known) / len(known)
-        x = left + (right - left) * mean
-        parts.append(svg.line(x, top, x, height - 22, class_="diagonal"))
-        parts.append(svg.text(f"mean {100 * mean:.1f}%", x, height - 6, class_="label"))
-    for row, c in enumerate(order):
-        y, iou = top + row * _ROW, class_iou[c]
-        middle = y + _ROW / 2 + 4
-        part = f"{100 * class_pixels[c] / total:.2g}% of the pixels"
-        name = shortened(class_names[c], 18)
-        parts.append(svg.text(name, left - 8, middle, anchor="end", hint=class_names[c]))
-        if iou is None:
-            parts.append(svg.text("nowhere", left + 6, middle, anchor="start"))
-            continue
-        bar = (right - left) * iou
-        hint = f"{class_names[c]}: IoU {100 * iou:.1f}%, {part}"
-        look = {"fill": _hex(palette[c]), "stroke": "currentColor", "stroke_opacity": 0.35}
-        parts.append(svg.rectangle(left, y + 3, max(bar, 1), _ROW - 6, hint=hint, **look))
-        share = f"{100 * iou:.1f}%"
-        parts.append(svg.text(share, left + bar + 6, middle, anchor="start", class_="halo"))
-    box = f"0 0 {width} {height}"
-    title = "IoU of each class"
-    caption = tag("figcaption", tag("span", title, class_="chart-title"))
-    return tag(
-        "figure", caption, tag("svg", join(*parts), viewBox=box, role="img", aria_label=title)
+    return class_bars(
+        class_iou,
+        class_names,
+        palette,
+        title="IoU of each class",
+        measure="IoU",
+        details=[f"{100 * pixels / total:.2g}% of the pixels" for pixels in class_pixels],
     )
 
 
@@ -140,19 +114,10 @@ def _image_histogram(image_iou: np.ndarray) -> Markup | None:
     )
 
 
-def _hex(color: np.ndarray) -> str:
-    return "#" + "".join(f"{int(part):02x}" for part in color)
-
-
-def _key(color: np.ndarray | tuple[int, int, int], name: str) -> Markup:
-    swatch = tag("i", style=f"background:{_hex(np.asarray(color))}", class_="swatch")
-    return tag("span", swatch, name, class_="key")
-
-
 def legend(class_names: Sequence[str], palette: np.ndarray, *, errors: bool = False) -> Markup:
     """The colour of each class; with `errors` also those of the error panels."""
-    keys: list[Markup] = [_key(palette[c], name) for c, name in enumerate(class_names)]
-    more = [_key(WRONG, "wrong"), _key(_NO_LABEL, "no label")] if errors else []
+    keys = color_keys([(name, palette[c]) for c, name in enumerate(class_names)])
+    more = color_keys([("wrong", WRONG), ("no label", _NO_LABEL)]) if errors else []
     if len(keys) <= _SHOWN_CLASSES:
         return tag("div", *keys, *more, class_="legend")
     folded = tag(

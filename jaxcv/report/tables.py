@@ -12,8 +12,15 @@ from jaxcv.report.confusion import most_confused
 from jaxcv.report.markup import Markup, join, tag
 from jaxcv.report.numbers import title_of
 
-_SCORES = {"iou": "IoU", "accuracy": "Recall"}
-_COUNTS = {"support": "Examples", "pixels": "Pixels"}
+_SCORES = {
+    "iou": "IoU",
+    "accuracy": "Recall",
+    "average_precision": "AP",
+    "average_precision_50": "AP50",
+    "voc_average_precision_50": "VOC AP50",
+    "average_recall": "AR",
+}
+_COUNTS = {"support": "Examples", "pixels": "Pixels", "detections": "Detections"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, sortable: bool = False) -> Markup:
@@ -45,8 +52,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, sortable: bool 
 
 def per_class_table(per_class: Mapping[str, Sequence[float]], names: Sequence[str]) -> Markup:
     """Scores and number of examples (`support`) or `pixels` of each class; a click on a heading sorts."""
-    count = "support" if "support" in per_class else "pixels"
-    scores = [name for name in per_class if name != count]
+    counts = [name for name in per_class if name in _COUNTS]
+    scores = [name for name in per_class if name not in _COUNTS]
 
     def meter(value: float | None) -> tuple[Markup, float]:
         if value is None or math.isnan(value):
@@ -58,27 +65,39 @@ def per_class_table(per_class: Mapping[str, Sequence[float]], names: Sequence[st
         [
             (name, name.lower()),
             *(meter(per_class[score][i]) for score in scores),
-            (f"{per_class[count][i]:,}", per_class[count][i]),
+            *((f"{per_class[count][i]:,}", per_class[count][i]) for count in counts),
         ]
         for i, name in enumerate(names)
     ]
-    head = [*(_SCORES.get(name, title_of(name)) for name in scores), _COUNTS[count]]
+    head = [*(_SCORES.get(name, title_of(name)) for name in scores)]
+    head += [_COUNTS[name] for name in counts]
     return table(["Class", *head], rows, sortable=True)
 
 
-def confused_table(matrix: np.ndarray, names: Sequence[str], limit: int) -> Markup | None:
-    """The most frequent errors; None where there is none."""
+def confused_table(
+    matrix: np.ndarray,
+    names: Sequence[str],
+    limit: int,
+    *,
+    background: tuple[str, str] | None = None,
+) -> Markup | None:
+    """The most frequent errors; None where there is none. Arguments as of `confusion_chart`."""
+    row_names, column_names = (
+        [*names, *(background[side : side + 1] if background else ())] for side in (0, 1)
+    )
     support = np.maximum(matrix.sum(1), 1)
     rows = [
         [
-            names[true],
-            names[predicted],
+            row_names[true],
+            column_names[predicted],
             (f"{count:,}", count),
             (f"{100 * count / support[true]:.1f}%", float(count / support[true])),
         ]
         for true, predicted, count in most_confused(matrix, limit)
     ]
     head = ["True class", "Predicted class", "Errors", "Share of true class"]
+    if background is not None:
+        head = ["True class", "Detected as", "Errors", "Share of row"]
     return table(head, rows, sortable=True) if rows else None
 
 

@@ -12,6 +12,7 @@ from jaxcv.metrics.confusion import confusion_matrices
 from jaxcv.metrics.pairs import pair_scores
 from jaxcv.metrics.segmentation import mean_iou_of_images
 from jaxcv.predict.colors import class_palette
+from jaxcv.report.detection import detection_evidence, detection_sections
 from jaxcv.report.faces import face_evidence, face_sections
 from jaxcv.report.markup import Markup
 from jaxcv.report.sections import Mistake, mistakes_gallery
@@ -19,16 +20,25 @@ from jaxcv.report.segmentation import SegmentedImage, segmentation_sections
 from jaxcv.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
     FaceRecognition,
     MetricLearning,
     Segmentation,
 )
-from jaxcv.train import AXIS, Run, TrainState, make_predict_step, predict_test
+from jaxcv.train import (
+    AXIS,
+    Run,
+    TrainState,
+    collect_examples,
+    make_predict_step,
+    predict_test,
+)
 from jaxcv.train.state import Variables
 
 _MISTAKES = 24
 _MOST_IMPOSTORS = 1_000_000
 _WORST_MAPS, _TYPICAL_MAPS = 8, 4
+_WORST_DETECTIONS = 8
 
 
 def task_sections(
@@ -49,6 +59,8 @@ def task_sections(
         return verification_sections(run, state)
     if isinstance(task, Segmentation):
         return label_map_sections(run, state, summary["per_class"])
+    if isinstance(task, Detection):
+        return box_sections(run, state, summary)
     return {}
 
 
@@ -87,6 +99,24 @@ def verification_sections(run: Run, state: TrainState) -> dict[str, Markup | Non
         class_names=source.class_names,
     )
     return dict(face_sections(evidence))
+
+
+def box_sections(
+    run: Run, state: TrainState, summary: Mapping[str, Any]
+) -> dict[str, Markup | None]:
+    """Precision and recall, sizes, confusion, and the worst and some typical test images."""
+    source, names = run.test_source, run.test_source.class_names
+    examples, records = collect_examples(run, state.variables)
+    evidence = detection_evidence(
+        examples,
+        len(names),
+        record=lambda i: source[int(records[i])],
+        record_name=lambda i: source.record_name(int(records[i])),
+        score_threshold=summary["best_f1_threshold"],
+        worst=_WORST_DETECTIONS,
+    )
+    palette = class_palette(names, run.experiment.data)
+    return detection_sections(summary, evidence, class_names=names, palette=palette)
 
 
 def label_map_sections(

@@ -2,6 +2,7 @@
 
 from jaxcv.tasks.binary import BinaryClassification
 from jaxcv.tasks.classification import Classification
+from jaxcv.tasks.detection import Detection
 from jaxcv.tasks.face import FaceRecognition
 from jaxcv.tasks.metric_learning import MetricLearning, SupervisedContrastive, Triplet
 from jaxcv.tasks.regression import Regression
@@ -12,6 +13,7 @@ __all__ = [
     "AXIS",
     "BinaryClassification",
     "Classification",
+    "Detection",
     "FaceRecognition",
     "MetricLearning",
     "Regression",

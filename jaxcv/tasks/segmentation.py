@@ -13,6 +13,7 @@ import numpy as np
 from jaxcv import losses
 from jaxcv.metrics.boundary import BoundaryCounts, boundary_counts, boundary_summary
 from jaxcv.metrics.segmentation import SegmentationMetrics, summary
+from jaxcv.tasks.hard_examples import hardest
 from jaxcv.tasks.task import Batch, Task
 
 
@@ -130,7 +131,9 @@ class Segmentation(Task):
         valid = (labels != self.ignore_label).reshape(labels.shape[0], -1)
         pixels = self._pixel_losses(logits, labels).reshape(valid.shape)
         if self.hard_pixels < 1:
-            kept = hardest(pixels, valid, self.hard_pixels)
+            count = jnp.sum(valid, axis=1)
+            number = jnp.ceil(self.hard_pixels * count).astype(jnp.int32)
+            kept = hardest(pixels, valid, number)
             pixels, valid = jnp.where(kept, pixels, 0.0), kept
         weights = jnp.sum(valid, axis=1, dtype=jnp.float32)
         values = self.cross_entropy_weight * jnp.sum(pixels, axis=1)
@@ -223,25 +226,3 @@ class Segmentation(Task):
 def main_logits(outputs: Any) -> jax.Array:
     """The logits [B,H,W,C] of a model that may have a second head."""
     return outputs["logits"] if isinstance(outputs, Mapping) else outputs
-
-
-def hardest(values: jax.Array, valid: jax.Array, share: float) -> jax.Array:
-    """Which entries are among the highest `share` of a row's valid ones; ties at the limit all are.
-
-    Args:
-        values: [B, P].
-        valid: [B, P] bool.
-        share: in (0, 1]; the number kept is rounded up.
-
-    Returns:
-        [B, P] bool, constant to differentiation.
-
-    Example:
-        >>> hardest(jnp.array([[3.0, 1.0, 2.0, 9.0]]), jnp.array([[1, 1, 1, 0]], bool), 0.5).tolist()
-        [[True, False, True, False]]
-    """
-    ranked = jnp.where(valid, jax.lax.stop_gradient(values), -jnp.inf)
-    number = jnp.ceil(share * jnp.sum(valid, axis=1)).astype(jnp.int32)
-    last = jnp.maximum(ranked.shape[1] - number, 0)
-    limit = jnp.take_along_axis(jnp.sort(ranked, axis=1), last[:, None], axis=1)
-    return valid & (ranked >= limit)

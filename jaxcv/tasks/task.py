@@ -23,6 +23,10 @@ class Task(abc.ABC):
 
     # The label of what counts for nothing, such as pixels of no class; None where there is none.
     ignore_label: int | None = None
+    # What a record has besides its image.
+    annotations: tuple[str, ...] = ("label",)
+    # The sum of weights by which that of values is divided is at least this.
+    least_weight: float = 1e-12
 
     @abc.abstractmethod
     def class_count(self) -> int | None:
@@ -41,7 +45,7 @@ class Task(abc.ABC):
     def loss(self, outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Gives (values [B], weights [B]), float32, both 0 where `batch["mask"]` is False.
 
-        The objective is sum(values) / sum(weights) over the global batch.
+        The objective is sum(values) / max(sum(weights), `least_weight`) over the global batch.
         """
 
     @abc.abstractmethod

@@ -3,7 +3,13 @@
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
 from jaxcv.train.environment import collect_environment
-from jaxcv.train.evaluation import evaluate_state, make_evaluator, predict_test, scalars
+from jaxcv.train.evaluation import (
+    collect_examples,
+    evaluate_state,
+    make_evaluator,
+    predict_test,
+    scalars,
+)
 from jaxcv.train.experiment import EarlyStopping, Experiment, Keep, Runtime
 from jaxcv.train.fitting import fit_to_data
 from jaxcv.train.loop import train
@@ -59,6 +65,7 @@ __all__ = [
     "Step",
     "TrainState",
     "collect_environment",
+    "collect_examples",
     "create_state",
     "evaluate_state",
     "find_images",

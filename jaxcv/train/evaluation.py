@@ -50,6 +50,24 @@ def join_examples(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
+def collect_examples(run: Run, variables: Variables) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The task's `examples` of the test records, [N, ...], and the record [N] that each is of.
+
+    Records that could not be read are not among them.
+    """
+    experiment = run.experiment
+    evaluate_batch = run.test_feed().bind(
+        make_eval_step(experiment.model, experiment.task, experiment.preprocess),
+        run.layout.variables,
+    )
+    batches = run.test_batches()
+    parts = [jax.device_get(evaluate_batch(variables, step)[1]) for step in range(len(batches))]
+    records = [
+        step * batches.batch_size + np.flatnonzero(part["mask"]) for step, part in enumerate(parts)
+    ]
+    return join_examples(parts), np.concatenate(records)
+
+
 def add_metrics(total: Any, metrics: Any) -> Any:
     """Adds a batch's sums to the total on the host, in 64 bits: counts stay exact."""
 
@@ -83,7 +101,7 @@ def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
 
     def predict_batch(variables: Variables, batch: dict[str, jax.Array]) -> Any:
         predictions = predict(variables, batch)
-        kept = {name: batch[name] for name in ("label", "mask")}
+        kept = {name: batch[name] for name in (*experiment.task.annotations, "mask")}
         return {**predictions, **jax.lax.all_gather(kept, AXIS, tiled=True)}
 
     predict = make_predict_step(experiment.model, experiment.task, experiment.preprocess)

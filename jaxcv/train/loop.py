@@ -129,6 +129,7 @@ def make_advance(
         experiment.task,
         run.optimizer,
         augment=experiment.augment,
+        min_visibility=experiment.min_visibility,
         mix=experiment.mix,
         preprocess=experiment.preprocess,
         l1=experiment.l1,
@@ -194,6 +195,7 @@ def shown(values: dict[str, float]) -> str:
     first = (
         *("loss", "accuracy", "macro_f1", "f1", "mean_absolute_error", "r_squared"),
         *("equal_error_rate", "true_accept_rate_at_far_0.01", "mean_iou", "pixel_accuracy"),
+        *("average_precision", "average_precision_50"),
     )
     return "  ".join(f"{name} {values[name]:.4f}" for name in first if name in values)
 

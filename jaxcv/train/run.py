@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxcv.data import Batches, Source, materialize, resident_bytes
 from jaxcv.train.checkpoint import Checkpoints
+from jaxcv.train.checks import (
+    SetupError,
+    check_annotations,
+    check_classes,
+    check_images,
+    check_model,
+    check_sizes,
+)
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.optimizer import LAMB, LARS, Muon
 from jaxcv.train.parallel import DeviceMap, is_divided
 from jaxcv.train.state import TrainState, create_state, state_layout
-from jaxcv.train.step import AXIS, preprocess_batch
 
 # Data sets up to this size are kept in device memory, unless the runtime says otherwise.
 RESIDENT_LIMIT = 2 * 2**30
-
-
-class SetupError(ValueError):
-    """An experiment whose parts do not fit together or do not fit the machine."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,7 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
     check_sizes(experiment, runtime, device_map)
     train_source = experiment.data.open("train")
     test_source = experiment.data.open("test")
+    check_annotations(experiment, train_source)
     check_classes(experiment, train_source)
     image_shape = check_images(experiment, train_source)
     check_model(experiment, image_shape)
@@ -206,109 +205,6 @@ def choose_devices(runtime: Runtime) -> list[jax.Device]:
     if not 1 <= wanted <= len(found):
         raise SetupError(f"--devices {wanted} was asked for, but there are {len(found)}")
     return found[:wanted]
-
-
-def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap) -> None:
-    """Raises SetupError for sizes that are not positive or do not divide."""
-    sizes: dict[str, int | None] = {
-        "batch_size": experiment.batch_size,
-        "eval_batch_size": experiment.eval_batch_size,
-        "accumulation": experiment.accumulation,
-        "log_every": experiment.log_every,
-        "eval_every": experiment.eval_every,
-        "checkpoint_every": experiment.checkpoint_every,
-        "max_skipped": experiment.max_skipped,
-        "steps_per_dispatch": runtime.steps_per_dispatch,
-    }
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise SetupError(f"{name} is {size}, but 1 or more is wanted")
-    rows = device_map.padded(experiment.batch_size) // device_map.count
-    if rows % experiment.accumulation:
-        raise SetupError(
-            f"accumulation is {experiment.accumulation}, which does not divide the {rows} rows that each "
-            f"of {device_map.count} devices has of a batch of {experiment.batch_size}"
-        )
-    if experiment.mix is not None and rows % 2:
-        raise SetupError(
-            f"mixing blends rows in pairs, but each of {device_map.count} devices has {rows} rows of a "
-            f"batch of {experiment.batch_size}; an even number is wanted"
-        )
-    if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
-        raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
-    for name, module in modules("model", experiment.model):
-        own = any(field.name == "axis_name" for field in dataclasses.fields(module))
-        axis_name = module.axis_name if own else AXIS
-        if device_map.count > 1 and axis_name != AXIS:
-            raise SetupError(
-                f"{name}.axis_name is {axis_name!r}, so that BatchNorm statistics would differ between "
-                f"{device_map.count} devices; say --{name}.axis-name {AXIS}"
-            )
-
-
-def modules(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Gives a Linen module and those in its fields, each with its name on the command line."""
-    yield name, module
-    for field in dataclasses.fields(module):
-        value = getattr(module, field.name, None)
-        if isinstance(value, nn.Module) and field.name != "parent":
-            yield from modules(f"{name}.{field.name}", value)
-
-
-def check_classes(experiment: Experiment, source: Source) -> None:
-    """Raises SetupError where the task's class count is not the data's, or labels cannot be mixed."""
-    if experiment.mix is not None and np.ndim(source[0]["label"]) > 0:
-        raise SetupError(
-            "mixing blends labels that are one class per image, but these are label maps"
-        )
-    wanted, found = experiment.task.class_count(), len(source.class_names)
-    if wanted is not None and found and found != wanted:
-        names = [*source.class_names[:3], *(["..."] if found > 3 else [])]
-        raise SetupError(
-            f"the data have {found} classes ({', '.join(names)}), but the task "
-            f"has {wanted}; say --task.num-classes {found} --model.num-classes {found}"
-        )
-
-
-def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]:
-    """Gives the shape of an image as the model sees it.
-
-    Raises:
-        SetupError: where augmented images have another shape than those of evaluation.
-    """
-    record = source[0]["image"]
-    image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
-
-    def evaluated(images: jax.Array) -> jax.Array:
-        return preprocess_batch({"image": images}, experiment.preprocess)["image"]
-
-    def trained(images: jax.Array) -> jax.Array:
-        for transform in experiment.augment:
-            images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
-        return evaluated(images)
-
-    shape, augmented = jax.eval_shape(evaluated, image).shape, jax.eval_shape(trained, image).shape
-    if shape != augmented:
-        raise SetupError(
-            f"augmentation gives images of {list(augmented[1:])}, but evaluation has {list(shape[1:])}; "
-            "add the same size to preprocess"
-        )
-    return shape[1:]
-
-
-def check_model(experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
-    """Raises ValueError, from model or task, where the model's outputs do not fit the task."""
-    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-
-    def outputs(images: jax.Array) -> Any:
-        model = experiment.model
-        variables = nn.unbox(model.init(jax.random.key(0), images, train=False))
-        return model.apply(variables, images, train=False)
-
-    try:
-        experiment.task.check_outputs(jax.eval_shape(outputs, images), images)
-    except ValueError as error:
-        raise SetupError(str(error)) from error
 
 
 def check_division(run: Run) -> None:

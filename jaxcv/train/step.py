@@ -56,21 +56,21 @@ def augment_batch(
     key: jax.Array,
     batch: Batch,
     augment: Sequence[Augmentation],
+    *,
     ignore_label: int | None = None,
+    min_visibility: float = 0.1,
     visit_key: jax.Array | None = None,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on. A label map gets `ignore_label` where the image is empty. A
-    transform that depends on the visit (`image.AlternatingTransform`) gets a key that `visit_key`
-    and the batch's `record` decide, and its `epoch`.
+    whichever device it lands on. A label map gets `ignore_label` where the image is empty; a box of
+    which less than `min_visibility` is left in the image is gone. A transform that depends on the
+    visit (`image.AlternatingTransform`) gets its record's key, from `visit_key`, and epoch.
     """
     if not augment:
         return batch
-    rows = batch["image"].shape[0]
-    row = jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
-    keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(row)
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(global_rows(batch))
     ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
@@ -79,15 +79,32 @@ def augment_batch(
             transforms = image_ops.transforms_at_visit(
                 augment, visit_key, sample["record"], sample["epoch"]
             )
-        return image_ops.transform_sample(transforms, key, sample, ignore_label=ignored)
+        return image_ops.transform_sample(
+            transforms, key, sample, ignore_label=ignored, min_visibility=min_visibility
+        )
 
     return jax.vmap(one)(keys, batch)
 
 
-def mix_batch(key: jax.Array, batch: Batch, mix: Mixing | None, task: Task) -> Batch:
-    """Mixup or CutMix: blends neighbouring rows; labels [B] become label distributions [B,C]."""
+def global_rows(batch: Batch) -> jax.Array:
+    """[B] place of each of this device's rows in the global batch."""
+    rows = batch["image"].shape[0]
+    return jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
+
+
+def mix_batch(
+    key: jax.Array, batch: Batch, mix: Mixing | image_ops.Mosaic | None, task: Task
+) -> Batch:
+    """Joins neighbouring rows: four images with their boxes, or two with their labels.
+
+    Mixup and CutMix turn labels [B] into label distributions [B,C].
+    """
     if mix is None:
         return batch
+    if isinstance(mix, image_ops.Mosaic):
+        names = ("image", "boxes", "classes", "ignored")
+        parts = [batch[name] for name in names]
+        return {**batch, **dict(zip(names, mix(key, *parts, batch["mask"], global_rows(batch))))}
     classes = task.class_count()
     assert classes is not None, "only labels that are classes can be mixed"
     labels = jax.nn.one_hot(batch["label"], classes)
@@ -175,7 +192,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     augment: Sequence[Augmentation] = (),
-    mix: Mixing | None = None,
+    min_visibility: float = 0.1,
+    mix: Mixing | image_ops.Mosaic | None = None,
     preprocess: Sequence[Preprocessing] = (),
     l1: float = 0.0,
     l2: float = 0.0,
@@ -185,17 +203,18 @@ def make_train_step(
 ) -> TrainStep:
     """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
 
-    The objective is sum(values) / sum(weights) over the global batch, where the task's loss gives values
-    and weights per example, plus l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or
-    gradient is not finite leaves weights, optimiser, BatchNorm statistics and moving average as they
-    were, and only counts.
+    The objective is sum(values) / sum(weights) over the global batch (at least the task's
+    `least_weight`), where the task's loss gives values and weights per example, plus
+    l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or gradient is not finite leaves
+    weights, optimiser, BatchNorm statistics and moving average as they were, and only counts.
 
     Args:
         model: Linen module; see `jaxcv.models` for its call contract.
         task: gives meaning to the model's outputs.
         optimizer: Optax transformation.
         augment: random transforms `(key, image) -> image`, applied in order.
-        mix: Mixup or CutMix, or None.
+        min_visibility: share of a box that must stay in the image after them.
+        mix: Mixup, CutMix or Mosaic, or None.
         preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.
@@ -214,9 +233,15 @@ def make_train_step(
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
         device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
 
-        # The same at every step, and no step's own.
-        visit_key = jax.random.fold_in(state.key, jnp.uint32(2**32 - 1))
-        batch = augment_batch(augment_key, batch, augment, task.ignore_label, visit_key)
+        batch = augment_batch(
+            augment_key,
+            batch,
+            augment,
+            ignore_label=task.ignore_label,
+            min_visibility=min_visibility,
+            # The same at every step, and no step's own.
+            visit_key=jax.random.fold_in(state.key, jnp.uint32(2**32 - 1)),
+        )
         batch = mix_batch(mix_key, batch, mix, task)
         batch = preprocess_batch(batch, preprocess)
 
@@ -224,7 +249,7 @@ def make_train_step(
         gradients = sum_over_devices(gradients, divided)
         loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
-        denominator = jnp.maximum(weight_sum, 1e-12)
+        denominator = jnp.maximum(weight_sum, task.least_weight)
         gradients = jax.tree.map(lambda g: g / denominator, gradients)
         if l1 or l2:
             gradients = jax.tree.map(jnp.add, gradients, jax.grad(penalty)(state.params))

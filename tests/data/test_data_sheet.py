@@ -70,3 +70,43 @@ def test_label_maps_lie_over_their_images():
     assert not np.array_equal(overlay[0, 0, :3], overlay[0, 2, :3])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == list(Maps.class_names)
+
+
+class Boxes:
+    """A cow and two cats, one of them ignored; the second record without objects."""
+
+    class_names = ("cat", "cow", "dog")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        classes = [0, 1, 0, -1] if index == 0 else [-1] * 4
+        boxes = [[1, 2, 5, 4], [0, 0, 3, 3], [2, 1, 8, 5], [0, 0, 0, 0]]
+        return {
+            "image": np.full((6, 9, 3), 90, np.uint8),
+            "boxes": np.asarray(boxes, np.float32) * (index == 0),
+            "classes": np.asarray(classes, np.int32),
+            "ignored": np.asarray([False, False, True, False]),
+        }
+
+    def record_name(self, index):
+        return str(index)
+
+
+def test_boxes_are_drawn_where_they_are():
+    figure = contact_sheet(Boxes(), rows=1, columns=2)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert sorted(titles) == ["2 cat, 1 cow", "no objects"]
+    marked, empty = (
+        figure.axes[titles.index("2 cat, 1 cow")],
+        figure.axes[titles.index("no objects")],
+    )
+    assert not empty.patches
+    corners = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in marked.patches]
+    # The middle of the first pixel is matplotlib's 0.
+    assert corners == [(0.5, 1.5, 4, 2), (-0.5, -0.5, 3, 3), (1.5, 0.5, 6, 4)]
+    colors = [patch.get_edgecolor() for patch in marked.patches]
+    assert colors[0] == colors[2] != colors[1]
+    assert [patch.get_linestyle() for patch in marked.patches] == ["-", "-", ":"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "cow"]

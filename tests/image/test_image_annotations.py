@@ -205,6 +205,47 @@ def test_boxes_are_dropped_by_the_share_that_is_left():
         assert back["classes"][0] == kept
 
 
+@pytest.mark.parametrize("transform", [*GEOMETRIC, ji.ColorJitter()], ids=ids)
+def test_rows_of_boxes_keep_their_place(transform):
+    """What else is known of a box stays in its row, and goes with it."""
+    rng = np.random.default_rng(2)
+    low = rng.uniform(0, 14, (6, 2))
+    sample = {
+        "image": jnp.zeros((*SIZE, 3)),
+        "boxes": jnp.asarray(np.concatenate([low, low + rng.uniform(2, 6, (6, 2))], 1)),
+        "classes": jnp.asarray([3, 1, 4, -1, 5, 9]),
+        "ignored": jnp.asarray([True, False, True, False, False, True]),
+        "area": jnp.asarray([10.0, 20, 30, 0, 50, 60]),
+        "placement": jnp.asarray([0.5, 0.25, 3, 7]),
+        "mask": jnp.asarray(True),
+    }
+    result = {key: np.asarray(values) for key, values in moved((transform,), sample).items()}
+    kept = result["classes"] >= 0
+    assert kept.any()
+    for key, padding in (("classes", -1), ("ignored", False), ("area", 0)):
+        np.testing.assert_array_equal(result[key], np.where(kept, sample[key], padding))
+        assert result[key].dtype == sample[key].dtype
+    assert (result["boxes"][~kept] == 0).all()
+    for key in ("placement", "mask"):
+        np.testing.assert_array_equal(result[key], np.stack([sample[key]] * len(KEYS)))
+
+
+def test_a_dropped_box_is_neither_ignored_nor_of_an_area():
+    sample = {
+        "image": jnp.zeros((10, 10, 1)),
+        "boxes": jnp.asarray([[8.0, 0, 10, 10], [0, 0, 4, 4]]),
+        "classes": jnp.asarray([0, 1]),
+        "ignored": jnp.asarray([True, True]),
+        "area": jnp.asarray([20.0, 16.0]),
+    }
+    result = once((Shift(4),), sample)
+    assert result["classes"].tolist() == [-1, 1]
+    assert result["ignored"].tolist() == [False, True]
+    assert result["area"].tolist() == [0, 16]
+    # A value of another shape is not of the boxes.
+    assert once((Shift(4),), {**sample, "area": 7.0})["area"] == 7.0
+
+
 def test_hull_of_a_turned_box_holds_the_object(photo):
     """The pixels that a box marks lie inside the moved box, wherever they go."""
     label = np.full(SIZE, 0, np.uint8)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from drawn_variables import draw_variables
 
-from jaxcv.models import ResNetBackbone
+from jaxcv.models import FeaturePyramid, ResNetBackbone
 from jaxcv.models.conv_backbone import ConvBackbone
-from jaxcv.models.segmentation import FPN, DeepLabV3Plus, FeaturePyramid, PSPNet, UNet
+from jaxcv.models.segmentation import FPN, DeepLabV3Plus, PSPNet, UNet
 
 QUICK = {"xla_backend_optimization_level": 0}
 LIGHT = ConvBackbone(widths=(4, 6, 8), convolutions=1)

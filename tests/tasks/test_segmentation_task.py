@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcv import losses
 from jaxcv.metrics import boundary_counts
 from jaxcv.tasks import AXIS, Segmentation, Task
-from jaxcv.tasks.segmentation import hardest
+from jaxcv.tasks.hard_examples import hardest
 
 QUICK = {"xla_backend_optimization_level": 0}
 B, H, W, C = 4, 5, 6, 3
@@ -163,8 +163,8 @@ def test_focal_loss_and_hard_pixels():
 
 def test_of_equal_losses_all_are_kept():
     values, valid = jnp.array([[1.0, 2.0, 2.0, 2.0]]), jnp.ones((1, 4), bool)
-    assert hardest(values, valid, 0.5).tolist() == [[False, True, True, True]]
-    assert hardest(values, ~valid, 0.5).tolist() == [[False] * 4]
+    assert hardest(values, valid, jnp.array([2])).tolist() == [[False, True, True, True]]
+    assert hardest(values, ~valid, jnp.array([2])).tolist() == [[False] * 4]
 
 
 def test_a_second_head_adds_its_share():

@@ -2,10 +2,10 @@
 
 from jaxcv.models.segmentation.decoder import Decoder, Outputs
 from jaxcv.models.segmentation.deeplab import DeepLabV3Plus
-from jaxcv.models.segmentation.fpn import FPN, FeaturePyramid
+from jaxcv.models.segmentation.fpn import FPN
 from jaxcv.models.segmentation.pspnet import PSPNet
 from jaxcv.models.segmentation.unet import UNet
-from jaxcv.models.segmentation.upsampling import (
+from jaxcv.models.upsampling import (
     LogitHead,
     Upsample,
     Upsampling,
@@ -19,7 +19,6 @@ __all__ = [
     "FPN",
     "Decoder",
     "DeepLabV3Plus",
-    "FeaturePyramid",
     "LogitHead",
     "Outputs",
     "PSPNet",

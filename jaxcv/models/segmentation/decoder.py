@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from jaxcv.models.backbone import true_stride
 from jaxcv.models.conv_block import ConvNormReLU
-from jaxcv.models.segmentation.upsampling import LogitHead, Upsampling
+from jaxcv.models.upsampling import LogitHead, Upsampling
 
 Outputs = jax.Array | dict[str, jax.Array]
 """Logits [B, H, W, num_classes] float32, or `{"logits": ..., "auxiliary": ...}`, both of this shape."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.models.segmentation.decoder import Decoder, Outputs
-from jaxcv.models.segmentation.upsampling import cut_to, upsample_bilinear
+from jaxcv.models.upsampling import cut_to, upsample_bilinear
 
 
 class DeepLabV3Plus(Decoder):

@@ -1,61 +1,12 @@
-"""Feature pyramid networks (Lin et al. 2017, arXiv:1612.03144), and segmentation with one."""
-
-from collections.abc import Callable
-from typing import Any
+"""Segmentation with a feature pyramid."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcv.models.convolution import Conv
+from jaxcv.models.feature_pyramid import FeaturePyramid
 from jaxcv.models.segmentation.decoder import Decoder, Outputs
-from jaxcv.models.segmentation.upsampling import cut_to, upsample_bilinear, upsample_nearest
-
-
-class FeaturePyramid(nn.Module):
-    """Features of one width at every stride, each informed by the coarser ones (figure 3).
-
-    1x1 convolutions bring the backbone's features to one width; from coarse to fine, each is added
-    to the finer one after repeating its pixels; a 3x3 convolution follows. No normalization, as in
-    the paper. Also the neck of a detector.
-
-    Attributes:
-        width: Channels at every stride.
-        dtype: Compute dtype.
-    """
-
-    width: int = 256
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, features: dict[int, jax.Array], scale: Callable[[int, int], int] | None = None
-    ) -> dict[int, jax.Array]:
-        """`{stride: [B, h, w, C]}` -> `{stride: [B, h, w, width]}`, from fine to coarse.
-
-        Args:
-            features: of a backbone.
-            scale: gives how many positions of a stage one of a coarser stage spans,
-                `scale(coarse, fine)`; None takes the ratio of the strides, right if none is dilated.
-        """
-        strides = sorted(features)
-        scale = scale or (lambda coarse, fine: coarse // fine)
-        merged: dict[int, jax.Array] = {}
-        for stride in reversed(strides):
-            x = Conv(self.width, (1, 1), dtype=self.dtype, name=f"lateral_{stride}")(
-                features[stride]
-            )
-            if merged:
-                coarser = min(merged)
-                above = upsample_nearest(merged[coarser], scale(coarser, stride))
-                x = x + cut_to(above, x.shape[1:3])
-            merged[stride] = x
-        return {
-            stride: Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name=f"smooth_{stride}")(
-                merged[stride]
-            )
-            for stride in strides
-        }
+from jaxcv.models.upsampling import cut_to, upsample_bilinear
 
 
 class FPN(Decoder):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.models.segmentation.decoder import Decoder, Outputs
-from jaxcv.models.segmentation.upsampling import Upsample, cut_to
+from jaxcv.models.upsampling import Upsample, cut_to
 
 
 class UNet(Decoder):

@@ -1,0 +1,102 @@
+"""Which way up annotations are: EXIF orientation, applied to boxes.
+
+Images are always brought upright, as `decode_image` does. Coordinates of boxes are taken to be those
+of the upright image, which is what a person at a screen marks; where boxes were drawn on the pixels
+as they are stored, by a tool that passes EXIF over, the source is told so by `boxes_on="stored"`,
+and the boxes are turned with the image.
+"""
+
+import dataclasses
+import io
+import pathlib
+from typing import Literal
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from jaxcv.data.decode import FORMATS, exif_orientation
+
+BoxesOn = Literal["upright", "stored"]
+_SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the header of an image file tells.
+
+    Attributes:
+      upright_size: (height, width) of the image as `decode_image` gives it.
+      orientation: EXIF orientation, 1 to 8.
+    """
+
+    upright_size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) of the pixels as stored."""
+        height, width = self.upright_size
+        return (width, height) if self.orientation in _SIDEWAYS else (height, width)
+
+    def annotated_size(self, boxes_on: BoxesOn) -> tuple[int, int]:
+        """(height, width) of the image that boxes were drawn on."""
+        return self.stored_size if boxes_on == "stored" else self.upright_size
+
+
+def read_header(file: bytes | pathlib.Path) -> Header | None:
+    """Size and orientation of an encoded image, its pixels left alone; None where it is no image.
+
+    Args:
+      file: the bytes, or where they are.
+    """
+    try:
+        with Image.open(
+            io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
+        ) as image:
+            orientation = exif_orientation(image)
+            width, height = image.size
+            # Pillow tells a TIFF's size upright.
+            turned = orientation in _SIDEWAYS and not isinstance(
+                image, TiffImagePlugin.TiffImageFile
+            )
+            return Header((width, height) if turned else (height, width), orientation)
+    except Exception:  # Pillow raises nearly anything on what is no image.
+        return None
+
+
+def check_boxes_on(boxes_on: str) -> None:
+    """Raises ValueError for anything but the two."""
+    if boxes_on not in ("upright", "stored"):
+        raise ValueError(f"boxes_on must be 'upright' or 'stored', not {boxes_on!r}")
+
+
+def upright_boxes(boxes: np.ndarray, header: Header) -> np.ndarray:
+    """Turns boxes with the image that they were drawn on.
+
+    Args:
+      boxes: [N, 4], in pixels of the image as stored.
+      header: that of its file.
+
+    Returns:
+      [N, 4] in the dtype of `boxes`, in pixels of the upright image.
+
+    Example:
+      >>> turned = Header((20, 10), orientation=6)  # stored 10 high and 20 wide
+      >>> upright_boxes(np.asarray([[0, 0, 3, 2]]), turned).tolist()
+      [[8, 0, 10, 3]]
+    """
+    height, width = header.stored_size
+    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+    left, right = width - x1, width - x0  # counted from the right edge
+    top, bottom = height - y1, height - y0  # counted from the lower edge
+    # EXIF 2.32, table of tag 274; the same as `decode_image` does to the pixels.
+    turned = {
+        2: (left, y0, right, y1),
+        3: (left, top, right, bottom),
+        4: (x0, top, x1, bottom),
+        5: (y0, x0, y1, x1),
+        6: (top, x0, bottom, x1),
+        7: (top, left, bottom, right),
+        8: (y0, left, y1, right),
+    }.get(header.orientation, (x0, y0, x1, y1))
+    return np.stack(turned, axis=-1).astype(boxes.dtype)

@@ -1,6 +1,9 @@
 """Sources held in memory: arrays, .npz files, and scikit-learn's handwritten digits."""
 
 import dataclasses
+import functools
+import gzip
+import importlib.util
 import pathlib
 import zipfile
 from typing import Literal
@@ -246,13 +249,30 @@ class Digits:
     def open(self, split: Split) -> Source:
         """Opens the train or test part."""
         check_split(split, "Digits")
+        levels, target = _stored_digits()
+        images = np.round(levels * (255 / 16)).astype(np.uint8)
+        whole = ArraySource(images, target, name="digits", size=self.size, channels=self.channels)
+        names = list(map(str, range(len(whole))))
+        parts = stratified_split(target, names, test_fraction=0.2)
+        return SourceView(whole, parts[split == "test"])
+
+
+@functools.cache
+def _stored_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Levels 0..16 [N, 8, 8] and classes [N], read-only, from the file that `load_digits` reads.
+
+    Read without importing scikit-learn, which takes longer than a first training step.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ValueError("the digits come with scikit-learn, which is not installed")
+    path = pathlib.Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():  # another release may keep it elsewhere
         from sklearn.datasets import load_digits
 
         stored = load_digits()
-        images = np.round(stored.images * (255 / 16)).astype(np.uint8)
-        whole = ArraySource(
-            images, stored.target, name="digits", size=self.size, channels=self.channels
-        )
-        names = list(map(str, range(len(whole))))
-        parts = stratified_split(stored.target, names, test_fraction=0.2)
-        return SourceView(whole, parts[split == "test"])
+        return stored.images, stored.target
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        table = np.loadtxt(file, delimiter=",")
+    table.flags.writeable = False
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)

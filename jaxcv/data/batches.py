@@ -112,6 +112,11 @@ class Batches:
         return math.ceil(len(self.source) / self.batch_size)
 
     @property
+    def balanced(self) -> bool:
+        """Whether batches hold `images_per_identity` images each of different identities."""
+        return self._balanced is not None
+
+    @property
     def spec(self) -> Spec:
         """Shape (without B) and dtype of each key of a batch but `mask`. Reads one record."""
         return self.reader.spec
@@ -156,16 +161,36 @@ class Batches:
         indices[: len(chosen)] = chosen
         return indices, np.arange(self.rows) < len(chosen)
 
+    def index_table(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`indices` of `count` steps in a row, stacked: int32 [count, R] and bool [count, R].
+
+        Of a shuffled stream at a fraction of the time per step.
+        """
+        if not self.shuffle or self._balanced is not None or start < 0:
+            steps = [self.indices(step) for step in range(start, start + count)]
+            return np.stack([i for i, _ in steps]), np.stack([m for _, m in steps])
+        chosen = self._shuffled(start * self.batch_size, (start + count) * self.batch_size)
+        indices = np.zeros((count, self.rows), np.int32)
+        indices[:, : self.batch_size] = chosen.reshape(count, self.batch_size)
+        return indices, np.tile(np.arange(self.rows) < self.batch_size, (count, 1))
+
+    def epoch_table(self, start: int, count: int) -> np.ndarray:
+        """How many passes over the records went before each row of `count` steps in a row.
+
+        int32 [count, R]; 0 in padding and in evaluation.
+        """
+        if not self.shuffle:
+            return np.zeros((count, self.rows), np.int32)
+        row = np.arange(self.rows)
+        places = np.arange(start, start + count)[:, None] * self.batch_size + row
+        epochs = np.where(row < self.batch_size, places // len(self.source), 0)
+        return epochs.astype(np.int32)
+
     def origins(self, step: int) -> dict[str, np.ndarray]:
         """Where the rows of a batch come from: `record`, int32 [R], as `indices` has them, and
-        `epoch`, int32 [R], how many passes over the records went before; both 0 in padding.
+        `epoch`, int32 [R], as `epoch_table` has it.
         """
-        records, mask = self.indices(step)
-        epochs = np.zeros(self.rows, np.int32)
-        if self.shuffle:
-            places = step * self.batch_size + np.arange(self.rows)
-            epochs[mask] = places[mask] // len(self.source)
-        return {"record": records, "epoch": epochs}
+        return {"record": self.indices(step)[0], "epoch": self.epoch_table(step, 1)[0]}
 
     def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """Rows of one host of global batch `step`: an equal, contiguous share in the order of the

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from jaxcv.train.experiment import Keep
@@ -56,6 +55,13 @@ def _leaf_digest(leaf: Any) -> dict[str, Any]:
         "dtype": str(array.dtype),
         "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
     }
+
+
+def _orbax() -> Any:
+    # Imported when the first array is written or read: training starts sooner.
+    import orbax.checkpoint as ocp
+
+    return ocp.StandardCheckpointer()
 
 
 def _over_all_devices(leaf: Any) -> Any:
@@ -126,7 +132,7 @@ class Checkpoints:
                 shutil.rmtree(leftover)
             saving.mkdir()
         multihost_utils.sync_global_devices(f"saving {step}")
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _orbax() as checkpointer:
             checkpointer.save(saving / _ARRAYS, state)
         leaves = leaf_digests(state)  # Gathers divided arrays: a call for all processes.
         if jax.process_index() == 0:
@@ -209,7 +215,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.path(step)} does not fit this run: it holds {name}, which the run has not"
             )
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _orbax() as checkpointer:
             return checkpointer.restore(self.path(step) / _ARRAYS, like)
 
     def restore_newest(self, like: State) -> State | None:

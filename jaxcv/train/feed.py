@@ -13,6 +13,11 @@ from jaxcv.train.parallel import DeviceMap, Layout
 
 Batch = dict[str, Any]
 PerDevice = Callable[[Any, Batch], Any]
+# Rows of the data set, which of them are real, and their epochs; of one step or of several.
+Order = tuple[Any, Any, Any]
+# Of the order, this much is put on the devices at a time.
+_TABLE_STEPS = 256
+_TABLE_ROWS = 2**20
 
 
 class Feed(Protocol):
@@ -50,7 +55,10 @@ class Feed(Protocol):
 
 
 class ResidentFeed:
-    """Keeps a decoded data set on every device; a step is told which rows to gather.
+    """Keeps a decoded data set on every device, with the order of the next steps beside it.
+
+    A dispatch takes nothing from the host: which rows come next is a table on the devices, and so is
+    the place in it.
 
     Args:
         batches: say which rows make up each step's batch, a multiple of the devices.
@@ -61,51 +69,142 @@ class ResidentFeed:
     def __init__(self, batches: Batches, arrays: Batch, device_map: DeviceMap) -> None:
         self.batches, self._map = batches, device_map
         self._arrays = device_map.replicate(arrays)
+        self._order = OrderOnDevices(batches, device_map)
 
     def bind(
         self, function: PerDevice, carry: Layout = None, *, out: Layout = None, donate: bool = False
     ) -> Callable[[Any, int], Any]:
         """Gives `call(carry, step)`; see `Feed`."""
 
-        def on_rows(carried: Any, arrays: Batch, origins: Batch, mask: jax.Array) -> Any:
-            return function(carried, {**gather(arrays, origins["record"], mask), **origins})
+        def on_rows(carried: Any, arrays: Batch, order: Order, place: jax.Array) -> Any:
+            rows, mask, epoch = (
+                jax.lax.dynamic_index_in_dim(x, place, keepdims=False) for x in order
+            )
+            return function(carried, gathered(arrays, (rows, mask, epoch))), place + 1
 
         donated = (0,) if donate else ()
-        mapped = self._map.map(on_rows, (carry, None, 0, 0), out=out, donate=donated)
+        mapped = self._map.map(on_rows, (carry, None, 1, None), out=(out, None), donate=donated)
 
         def call(carried: Any, step: int) -> Any:
-            return mapped(carried, self._arrays, *self._map.split(self._rows(step)))
+            result, place = mapped(carried, self._arrays, *self._order.at(step))
+            self._order.moved_to(step + 1, place)
+            return result
 
         return call
 
     def bind_many(
         self, function: PerDevice, count: int, carry: Layout = None
     ) -> Callable[[Any, int], Any]:
-        """Gives `call(carry, step)` for `count` steps in one dispatch; see `Feed`."""
+        """Gives `call(carry, step)` for `count` steps in one dispatch; see `Feed`.
 
-        def on_rows(carried: Any, arrays: Batch, origins: Batch, mask: jax.Array) -> Any:
-            def body(carried: Any, chosen: tuple[Batch, jax.Array]) -> Any:
-                origins, mask = chosen
-                return function(carried, {**gather(arrays, origins["record"], mask), **origins})
+        On a CPU, XLA has no fast routine for the gradients of a stock convolution inside a loop: there
+        the steps of a function with one are dispatched one after the other.
+        """
 
-            return jax.lax.scan(body, carried, (origins, mask))
+        def on_rows(carried: Any, arrays: Batch, order: Order, place: jax.Array) -> Any:
+            def body(carried: Any, chosen: Order) -> Any:
+                return function(carried, gathered(arrays, chosen))
 
-        mapped = self._map.map(on_rows, (carry, None, 1, 1), out=(carry, None), donate=(0,))
+            chosen = tuple(jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
+            return jax.lax.scan(body, carried, chosen), place + count
+
+        layouts = (carry, None, 1, None)
+        mapped = self._map.map(on_rows, layouts, out=((carry, None), None), donate=(0,))
+        one = self.bind(function, carry, out=(carry, None), donate=True)
+        loops: bool | None = None  # decided at the first call, which traces the step in any case
 
         def call(carried: Any, step: int) -> Any:
-            steps = [self._rows(step + i) for i in range(count)]
-            rows = jax.tree.map(lambda *parts: np.stack(parts), *steps)
-            return mapped(carried, self._arrays, *self._map.split(rows, axis=1))
+            nonlocal loops
+            order, place = self._order.at(step, count)
+            if loops is None:
+                loops = not self._loops_slowly(mapped, carried, self._arrays, order, place)
+            if loops:
+                result, place = mapped(carried, self._arrays, order, place)
+                self._order.moved_to(step + count, place)
+                return result
+            outs = []
+            for i in range(count):
+                carried, out = one(carried, step + i)
+                outs.append(out)
+            return carried, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(outs))
 
         return call
 
-    def replace(self, arrays: Batch) -> None:
-        """Puts other arrays of the same shapes in place of the data; what was compiled stays in use."""
-        self._arrays = self._map.replicate(arrays)
+    def replace(self, batches: Batches, arrays: Batch) -> None:
+        """Puts other data of the same shapes, in another order, in place; compiled code stays in use."""
+        self.batches, self._arrays = batches, self._map.replicate(arrays)
+        self._order = OrderOnDevices(batches, self._map)
 
-    def _rows(self, step: int) -> tuple[Batch, np.ndarray]:
-        """Where the rows of the batch come from that are this process's, and which are real."""
-        return own_rows(self.batches.origins(step)), own_rows(self.batches.indices(step)[1])
+    def _loops_slowly(self, mapped: Any, *arguments: Any) -> bool:
+        if self._map.devices[0].platform != "cpu" or not hasattr(mapped, "trace"):
+            return False
+        return has_primitive(mapped.trace(*arguments).jaxpr, "conv_general_dilated")
+
+
+def gathered(arrays: Batch, chosen: Order) -> Batch:
+    """The batch of the chosen rows, with what `Batches.origins` says of them."""
+    rows, mask, epoch = chosen
+    return {**gather(arrays, rows, mask), "record": rows, "epoch": epoch}
+
+
+class OrderOnDevices:
+    """Which rows of a resident data set make up the next steps, as tables on the devices.
+
+    Args:
+        batches: give the rows of each step.
+        device_map: the devices, each of which holds its own columns.
+    """
+
+    def __init__(self, batches: Batches, device_map: DeviceMap) -> None:
+        self._batches, self._map = batches, device_map
+        self._start, self._steps = 0, 0  # of the table
+        self._next = -1  # the step that `_place` is at
+        self._order: Order
+        self._place: jax.Array
+
+    def at(self, step: int, count: int = 1) -> tuple[Order, jax.Array]:
+        """The tables, int32, bool and int32 [steps, rows], and the place in them, [] int32, of a step.
+
+        Args:
+            step: any; steps in a row are the fast case.
+            count: steps from there on that the tables must hold.
+        """
+        if not self._start <= step <= self._start + self._steps - count:
+            self._load(step, count)
+        elif step != self._next:
+            self.moved_to(step, self._map.replicate(np.int32(step - self._start)))
+        return self._order, self._place
+
+    def moved_to(self, step: int, place: jax.Array) -> None:
+        """Notes the place of the step that comes next, which the devices have computed."""
+        self._next, self._place = step, place
+
+    def _load(self, step: int, count: int) -> None:
+        batches = self._batches
+        # As many steps as are cheap to keep; few enough that the host is never long about them.
+        steps = max(count, min(_TABLE_STEPS, _TABLE_ROWS // batches.rows) // count * count)
+        if batches.balanced:  # Each step takes the host some time, while the devices are at work.
+            steps = count
+        if not batches.shuffle:
+            steps = max(count, min(steps, batches.steps_per_epoch - step))
+        tables = (*batches.index_table(step, steps), batches.epoch_table(step, steps))
+        self._order = self._map.split(own_rows(tables, axis=1), axis=1)
+        self._start, self._steps = step, steps
+        self.moved_to(step, self._map.replicate(np.int32(0)))
+
+
+def has_primitive(jaxpr: Any, name: str) -> bool:
+    """Whether a jaxpr, or one inside of it, uses the primitive of that name."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    if not hasattr(jaxpr, "eqns"):
+        return False
+    for equation in jaxpr.eqns:
+        inner = jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        )
+        if equation.primitive.name == name or any(has_primitive(x, name) for x in inner):
+            return True
+    return False
 
 
 class StreamFeed:
@@ -151,11 +250,12 @@ class StreamFeed:
         return {**next(self._stream), **own_rows(self.batches.origins(step))}
 
 
-def own_rows(tree: Any) -> Any:
-    """The share of this process of arrays with one row for each of a global batch."""
+def own_rows(tree: Any, axis: int = 0) -> Any:
+    """The share of this process of arrays with one row along `axis` for each of a global batch."""
 
     def share(rows: np.ndarray) -> np.ndarray:
-        size = len(rows) // jax.process_count()
-        return rows[jax.process_index() * size : (jax.process_index() + 1) * size]
+        size = rows.shape[axis] // jax.process_count()
+        mine = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+        return rows[(slice(None),) * axis + (mine,)]
 
     return jax.tree.map(share, tree)

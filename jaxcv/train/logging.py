@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jaxcv.train.tensorboard import EventFile
+
 Row = dict[str, Any]
 
 
@@ -58,14 +60,11 @@ class MetricLog:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        # Here, since it imports PyTorch wherever that is installed, which takes seconds.
-        from tensorboardX import SummaryWriter
-
         replacement = path.with_suffix(".new")
         replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         replacement.replace(path)
         self._file = path.open("a")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._events = EventFile(workdir / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
@@ -78,6 +77,7 @@ class MetricLog:
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split}/{name}", value, step)
+        self._events.flush()
 
     def close(self) -> None:
         """Flushes both."""

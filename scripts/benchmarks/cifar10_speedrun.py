@@ -144,11 +144,10 @@ class Race:
     def start(self, seed: int, random_labels: bool = False) -> TrainState:
         """The weights of a seed, before the clock starts; the labels on the device are those asked for."""
         of_seed = replace(self.prepared, experiment=replace(self.prepared.experiment, seed=seed))
-        self.feed.batches = of_seed.train_batches()
         labels = self.arrays["label"]
         if random_labels:
             labels = np.random.default_rng(seed).permutation(labels)
-        self.feed.replace({**self.arrays, "label": labels})
+        self.feed.replace(of_seed.train_batches(), {**self.arrays, "label": labels})
         return jax.block_until_ready(of_seed.create_state())
 
     def train(self, state: TrainState) -> TrainState:

@@ -177,5 +177,5 @@ def test_other_arrays_take_the_place_of_resident_ones():
     arrays = {"image": first_images(23), "mask": np.ones(23, bool)}
     feed = ResidentFeed(batches, arrays, DeviceMap(jax.devices()[:1]))
     call = feed.bind(lambda carry, batch: batch["image"].sum())
-    feed.replace({"image": np.ones_like(arrays["image"]), "mask": np.ones(23, bool)})
+    feed.replace(batches, {"image": np.ones_like(arrays["image"]), "mask": np.ones(23, bool)})
     assert int(call(0, 0)) == 8 * 4 * 4 * 2

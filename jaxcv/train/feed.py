@@ -105,8 +105,8 @@ class ResidentFeed:
             def body(carried: Any, chosen: Order) -> Any:
                 return function(carried, gathered(arrays, chosen))
 
-            chosen = tuple(jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
-            return jax.lax.scan(body, carried, chosen), place + count
+            rows, mask, epoch = (jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
+            return jax.lax.scan(body, carried, (rows, mask, epoch)), place + count
 
         layouts = (carry, None, 1, None)
         mapped = self._map.map(on_rows, layouts, out=((carry, None), None), donate=(0,))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.predict.colors import class_palette
@@ -101,8 +102,14 @@ def _samples(run: Run, state: TrainState) -> tuple[np.ndarray, np.ndarray] | Mar
     task, names = run.experiment.task, run.train_source.class_names
     palette = class_palette(names, run.experiment.data)
     if isinstance(task, Detection):
-        marked = (samples[name] for name in ("image", "boxes", "classes"))
-        return box_samples(*marked, names, palette, ignored=samples["ignored"])
+        return box_samples(
+            samples["image"],
+            samples["boxes"],
+            samples["classes"],
+            names,
+            palette,
+            ignored=samples["ignored"],
+        )
     if isinstance(task, Segmentation):
         return label_map_samples(samples["image"], samples["label"], names, palette)
     return samples["image"], samples["label"]
@@ -115,7 +122,9 @@ def augmented_samples(run: Run, state: TrainState, count: int) -> dict[str, np.n
     """
     experiment = run.experiment
     task = experiment.task
-    rows = {name: array[None, :count] for name, array in run.train_batches()[0].items()}
+    rows = {
+        name: jnp.asarray(array[None, :count]) for name, array in run.train_batches()[0].items()
+    }
     augment_key, mix_key = jax.random.split(state.key)
 
     def augmented(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -102,12 +102,20 @@ def mix_batch(
     if mix is None:
         return batch
     if isinstance(mix, image_ops.Mosaic):
-        names = ("image", "boxes", "classes", "ignored")
-        parts = [batch[name] for name in names]
-        return {**batch, **dict(zip(names, mix(key, *parts, batch["mask"], global_rows(batch))))}
-    classes = task.class_count()
-    assert classes is not None, "only labels that are classes can be mixed"
-    labels = jax.nn.one_hot(batch["label"], classes)
+        images, boxes, classes, ignored = mix(
+            key,
+            batch["image"],
+            batch["boxes"],
+            batch["classes"],
+            batch["ignored"],
+            batch["mask"],
+            global_rows(batch),
+        )
+        mixed = {"image": images, "boxes": boxes, "classes": classes, "ignored": ignored}
+        return {**batch, **mixed}
+    count = task.class_count()
+    assert count is not None, "only labels that are classes can be mixed"
+    labels = jax.nn.one_hot(batch["label"], count)
     images, labels = mix(key, image_ops.to_float(batch["image"]), labels, batch["mask"])
     return {**batch, "image": images, "label": labels}
 

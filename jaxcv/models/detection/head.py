@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -112,7 +113,9 @@ class DetectionHead(nn.Module):
         if not self.background:
             return nn.initializers.constant(-odds)
 
-        def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        def init(
+            key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
+        ) -> jax.Array:
             background = odds + math.log(self.num_classes)
             one = jnp.zeros(self.num_classes + 1, dtype).at[-1].set(background)
             return jnp.tile(one, self.anchors).reshape(shape)

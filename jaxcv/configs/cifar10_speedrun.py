@@ -17,9 +17,11 @@ It differs from the original where that leaves the recipe as it is:
   by then; its gradient is still computed.
 - BatchNorm's running variance is the biased one, smaller by 1/18,000 at most; where pixels of a pooled
   block are equally large, the gradient is shared.
-- Every epoch is a permutation of its own, and flips and crops are drawn from the run's seed, but by other
-  generators.
-- Momentum is gathered in Muon as in the original; matrices are padded and made orthogonal together.
+- Crops and first flips are drawn by other generators, from the run's seed; an image is cropped when it is
+  drawn, not all of an epoch together. Flips alternate as in the original.
+- Muon's matrices are padded to one shape and made orthogonal together, which changes nothing but rounding.
+
+Another width, batch size or number of epochs is `recipe(...)` in a file of your own: rates follow from it.
 """
 
 from typing import Literal

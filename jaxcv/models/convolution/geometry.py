@@ -25,7 +25,7 @@ class Geometry:
     size: Pair
     kernel: Pair
     strides: Pair
-    padding: tuple[Pair, ...]
+    padding: tuple[tuple[int, int], ...]
     dilation: Pair
     precision: Any = None
 

@@ -1,8 +1,8 @@
 """Seconds of a whole training run of `cifar10_speedrun`, by the rules of the record.
 
-    python scripts/benchmarks/cifar10_speedrun.py                 # on a GPU or TPU, full size
-    python scripts/benchmarks/cifar10_speedrun.py --runs 25       # mean and deviation of the accuracy
-    python scripts/benchmarks/cifar10_speedrun.py --width-factor 0.125 --steps 4 --batch-size 500  # CPU
+    python -m scripts.benchmarks.cifar10_speedrun                 # on a GPU or TPU, full size
+    python -m scripts.benchmarks.cifar10_speedrun --runs 25       # mean and deviation of the accuracy
+    python -m scripts.benchmarks.cifar10_speedrun --width-factor 0.125 --steps 4 --batch-size 500  # CPU
 
 The rules of the published records (github.com/KellerJordan/cifar10-airbench): the images are on the
 device, as uint8; the clock starts with the computation of the whitening filters and stops when the
@@ -26,7 +26,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from operations import ceiling, forward_operations, machine
 
 from jaxcv.configs import cifar10_speedrun
 from jaxcv.data import TFDS, Arrays, materialize
@@ -35,6 +34,7 @@ from jaxcv.train.feed import ResidentFeed
 from jaxcv.train.fitting import fit_count, make_fit
 from jaxcv.train.loop import make_advance
 from jaxcv.train.run import Run
+from scripts.benchmarks.operations import ceiling, device, forward_operations
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rate = ceiling(dtype)
     floor = operations / rate
     figures = {
-        **machine(),
+        "device": device(),
         "dtype": dtype,
         "widths": list(model.model.widths),
         "batch_size": options.batch_size,

@@ -67,10 +67,6 @@ def ceiling(dtype: str) -> float:
     return product_rate(dtype, 1024 if jax.default_backend() == "cpu" else 8192)
 
 
-def machine() -> dict[str, str]:
-    """The device and the versions that figures belong to."""
-    return {
-        "device": jax.devices()[0].device_kind,
-        "platform": jax.default_backend(),
-        "jax": jax.__version__,
-    }
+def device() -> str:
+    """What the figures belong to."""
+    return f"{jax.devices()[0].device_kind} ({jax.default_backend()}), jax {jax.__version__}"

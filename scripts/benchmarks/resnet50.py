@@ -1,7 +1,7 @@
 """ResNet-50, a whole training step in images per second, beside PyTorch on the same device.
 
-    python scripts/benchmarks/resnet50.py                                      # one GPU, bfloat16, 224x224
-    python scripts/benchmarks/resnet50.py --batch-size 4 --image-size 64 --rounds 3  # a CPU can do it
+    python -m scripts.benchmarks.resnet50                                 # one GPU, bfloat16, 224x224
+    python -m scripts.benchmarks.resnet50 --platform cpu --image-size 64 --rounds 3
 
 Both sides do the same work on the same synthetic batch, which is on the device from the start: forward,
 softmax cross-entropy with label smoothing 0.1, backward, Nesterov's momentum with weight decay, running
@@ -9,93 +9,85 @@ statistics of BatchNorm. Weights are float32; convolutions compute in bfloat16 o
 PyTorch's side under autocast) and in float32 on a CPU. Ours also counts accuracy and checks for finite
 gradients, as every jaxcv step does. The peer is torchvision's network, else timm's, else the same written
 here; channels last; with torch.compile on a GPU, and on a CPU as it is.
-
-The sides take turns; a ratio is the median over rounds of the ratio within a round, above 1 where ours is
-faster.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
-from operations import ceiling, forward_operations, machine
 
-from jaxcv.models import ResNet
-from jaxcv.tasks import Classification
-from jaxcv.train import AXIS, SGD, DeviceMap, Optimizer, create_state, make_train_step
+from scripts.benchmarks import contenders
+from scripts.benchmarks.contenders import OURS, Row
 
 CLASSES, SMOOTHING, RATE, MOMENTUM, DECAY = 1000, 0.1, 0.1, 0.9, 1e-4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = contenders.parser(__doc__)
+    parser.add_argument(
+        "--platform", choices=("cpu",), help="default: the accelerator that JAX finds"
+    )
     parser.add_argument("--batch-size", type=int, help="default: 256, on a CPU 4")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--steps", type=int, help="per round and side; default: 20, on a CPU 1")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch on a CPU")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--steps", type=int, help="in a row, per call; default: 20, on a CPU 1")
     options = parser.parse_args()
+    if options.platform == "cpu":
+        contenders.prepare(options)
+    row = run(options)
+    contenders.show(row)
+    contenders.finish([row], options)
+
+
+def run(options: argparse.Namespace) -> Row:
+    """Times both sides in turns."""
+    import jax
+
+    from jaxcv.models import ResNet
+    from jaxcv.train import AXIS
+    from scripts.benchmarks.operations import ceiling, device, forward_operations
+
     on_cpu = jax.default_backend() == "cpu"
-    options.batch_size = options.batch_size or (4 if on_cpu else 256)
-    options.steps = options.steps or (1 if on_cpu else 20)
-    figures = measure(options, "float32" if on_cpu else "bfloat16")
-    print(json.dumps(figures, indent=2))
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def measure(options: argparse.Namespace, dtype: Any) -> dict[str, Any]:
-    """Times both sides in turns and gives all figures."""
+    batch, steps = (
+        options.batch_size or (4 if on_cpu else 256),
+        options.steps or (1 if on_cpu else 20),
+    )
+    size, dtype = options.image_size, "float32" if on_cpu else "bfloat16"
     rng = np.random.default_rng(0)
-    size = options.image_size
-    images = rng.normal(size=(options.batch_size, size, size, 3)).astype(np.float32)
-    labels = rng.integers(0, CLASSES, options.batch_size)
+    images = rng.normal(size=(batch, size, size, 3)).astype(np.float32)
+    labels = rng.integers(0, CLASSES, batch)
     model = ResNet(num_classes=CLASSES, depth=50, dtype=dtype, axis_name=AXIS)
-    sides = {"ours": our_side(model, images, labels)}
-    peer, peer_name = torch_side(images, labels, dtype, options.threads)
+    sides = {OURS: our_side(model, images, labels)}
+    peer, name = torch_side(images, labels, dtype, options.threads)
     if peer is not None:
-        sides["peer"] = peer
-    for run in sides.values():
-        run(2)  # compiles
+        sides["torch"] = peer
+    calls = {side: lambda step=step: step(steps) for side, step in sides.items()}
+    row = contenders.compare("resnet50", f"{dtype}, {size}x{size}, batch {batch}", calls, options)
 
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(options.rounds):
-        for name in sorted(sides, reverse=bool(turn % 2)):
-            begin = time.perf_counter()
-            sides[name](options.steps)
-            times[name].append(time.perf_counter() - begin)
-    images_each = options.batch_size * options.steps
-    speed = {name: images_each / statistics.median(taken) for name, taken in times.items()}
-
-    forward = forward_operations(model, (size, size, 3))
+    seconds = {side: value / steps for side, value in row.seconds.items()}
+    operations = 3 * forward_operations(model, (size, size, 3))
     rate = ceiling(dtype)
-    figures = {
-        **machine(),
-        "dtype": dtype,
-        "batch_size": options.batch_size,
-        "image_size": size,
-        "peer": peer_name,
-        "images_per_second": {name: round(value, 2) for name, value in speed.items()},
-        "training_gigaflop_per_image": round(3 * forward / 1e9, 2),
-        "measured_matmul_teraflop_per_second": round(rate / 1e12, 3),
-        "fraction_of_matmul_rate": round(3 * forward * speed["ours"] / rate, 4),
+    notes = {
+        **{f"images/s, {side}": round(batch / value, 2) for side, value in seconds.items()},
+        "peer": name,
+        "device": device(),
+        "training GFLOP per image, by count": round(operations / 1e9, 2),
+        "TFLOP/s of a matrix product here": round(rate / 1e12, 3),
+        "ours, fraction of that": round(operations * batch / seconds[OURS] / rate, 4),
     }
-    if "peer" in times:
-        ratios = [b / a for a, b in zip(times["ours"], times["peer"], strict=True)]
-        figures["ours_over_peer"] = round(statistics.median(ratios), 3)
-        figures["ours_over_peer_of_each_round"] = [round(r, 3) for r in ratios]
-    return figures
+    return replace(row, seconds=seconds, notes=notes)
 
 
-def our_side(model: ResNet, images: np.ndarray, labels: np.ndarray) -> Callable[[int], None]:
+def our_side(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[int], None]:
     """A function that makes so many steps and waits for the last."""
+    import jax
+
+    from jaxcv.tasks import Classification
+    from jaxcv.train import SGD, DeviceMap, Optimizer, create_state, make_train_step
+
     task = Classification(num_classes=CLASSES, label_smoothing=SMOOTHING)
     algorithm = SGD(momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     optimizer = Optimizer(learning_rate=RATE, algorithm=algorithm, decay_all=True)
@@ -123,6 +115,8 @@ def torch_side(
     images: np.ndarray, labels: np.ndarray, dtype: str, threads: int
 ) -> tuple[Callable[[int], None] | None, str]:
     """The same in PyTorch, on its GPU where ours has one; None where PyTorch or its GPU is absent."""
+    import jax
+
     try:
         import torch
     except ImportError:

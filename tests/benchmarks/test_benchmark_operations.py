@@ -7,9 +7,9 @@ import pytest
 
 from jaxcv.models import MLP, ResNet, SpeedNet
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2]))
 
-from operations import forward_operations
+from scripts.benchmarks.operations import forward_operations
 
 
 def test_dense_layers_by_hand():

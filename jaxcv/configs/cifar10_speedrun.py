@@ -4,10 +4,10 @@
 
 Data: `jaxcv data prepare cifar10`. For one GPU or TPU; 298 TFLOP. The recipe is that of K. Jordan's
 airbench94_muon (github.com/KellerJordan/cifar10-airbench; the ideas are explained in arXiv:2404.00498),
-which reports 94.01% on average over 200 runs, 2.59 s each on an A100. This project has not run it to
-its end at full width: no accuracy is claimed for it. That it learns was seen with a quarter to an eighth
-of the width, `recipe((16, 32, 32), batch_size=500, epochs=2, dtype="float32")`, on `cifar10_jpeg75`, which is
-not CIFAR-10: 77.39% after 200 steps, where `cifar10_lenet` has 53.77% after as many epochs.
+which reports 94.01% on average over 200 runs, 2.59 s each on an A100. This project has not run it to its
+end at full width: no accuracy is claimed for it. That it learns was seen with a quarter to an eighth of
+the width, `recipe((16, 32, 32), batch_size=500, epochs=2, dtype="float32")`, on `cifar10_jpeg75`, which
+is not CIFAR-10: 77.39% after 200 steps, where `cifar10_lenet` has 53.77% after as many epochs.
 `scripts/benchmarks/cifar10_speedrun.py` times it by the record's own rules.
 
 It differs from the original where that leaves the recipe as it is:

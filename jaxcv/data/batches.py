@@ -174,6 +174,24 @@ class Batches:
         indices[:, : self.batch_size] = chosen.reshape(count, self.batch_size)
         return indices, np.tile(np.arange(self.rows) < self.batch_size, (count, 1))
 
+    def epoch_table(self, start: int, count: int) -> np.ndarray:
+        """How many passes over the records went before each row of `count` steps in a row.
+
+        int32 [count, R]; 0 in padding and in evaluation.
+        """
+        if not self.shuffle:
+            return np.zeros((count, self.rows), np.int32)
+        row = np.arange(self.rows)
+        places = np.arange(start, start + count)[:, None] * self.batch_size + row
+        epochs = np.where(row < self.batch_size, places // len(self.source), 0)
+        return epochs.astype(np.int32)
+
+    def origins(self, step: int) -> dict[str, np.ndarray]:
+        """Where the rows of a batch come from: `record`, int32 [R], as `indices` has them, and
+        `epoch`, int32 [R], as `epoch_table` has it.
+        """
+        return {"record": self.indices(step)[0], "epoch": self.epoch_table(step, 1)[0]}
+
     def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """Rows of one host of global batch `step`: an equal, contiguous share in the order of the
         hosts.

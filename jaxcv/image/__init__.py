@@ -17,6 +17,11 @@ Boxes on images have functions of their own: overlap (`iou_matrix`), codings rel
 """
 
 from jaxcv.image.alignment import FACE_TEMPLATE, align_face, face_template, similarity_matrix
+from jaxcv.image.alternation import (
+    AlternatingHorizontalFlip,
+    AlternatingTransform,
+    transforms_at_visit,
+)
 from jaxcv.image.annotations import (
     IGNORE_LABEL,
     transform_boxes,
@@ -104,6 +109,8 @@ __all__ = [
     "IGNORE_LABEL",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AlternatingHorizontalFlip",
+    "AlternatingTransform",
     "BoxCoding",
     "CenterCrop",
     "ColorJitter",
@@ -189,6 +196,7 @@ __all__ = [
     "transform_boxes",
     "transform_points",
     "transform_sample",
+    "transforms_at_visit",
     "translate",
     "translation_matrix",
     "warp",

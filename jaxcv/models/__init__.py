@@ -5,6 +5,7 @@ Every model is called as `model.apply(variables, images, train=..., mask=...)` w
 num_classes], for detection `DetectionOutputs`. Parameters are float32; `dtype` is the dtype it computes in.
 """
 
+from jaxcv.models.averaged_views import AveragedViews
 from jaxcv.models.backbone import Backbone
 from jaxcv.models.conv_backbone import ConvBackbone
 from jaxcv.models.detection import FCOS, DetectionOutputs, RetinaNet
@@ -18,16 +19,19 @@ from jaxcv.models.lenet import LeNet
 from jaxcv.models.mlp import MLP
 from jaxcv.models.mobile_face_net import MobileFaceNet
 from jaxcv.models.normalization import BatchNorm
+from jaxcv.models.patch_whitening import PatchWhitening
 from jaxcv.models.prelu import PReLU
 from jaxcv.models.resnet import ResNet, ResNetBackbone
 from jaxcv.models.segmentation import FPN, DeepLabV3Plus, PSPNet, UNet
 from jaxcv.models.small_cnn import SmallCNN
+from jaxcv.models.speed_net import SpeedNet
 from jaxcv.models.wide_resnet import WideResNet
 
 __all__ = [
     "FCOS",
     "FPN",
     "MLP",
+    "AveragedViews",
     "Backbone",
     "BatchNorm",
     "ComputeDtype",
@@ -44,10 +48,12 @@ __all__ = [
     "MobileFaceNet",
     "PReLU",
     "PSPNet",
+    "PatchWhitening",
     "ResNet",
     "ResNetBackbone",
     "RetinaNet",
     "SmallCNN",
+    "SpeedNet",
     "UNet",
     "WideResNet",
 ]

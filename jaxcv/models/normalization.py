@@ -48,10 +48,25 @@ def masked_moments(
         total, rows = lax.psum((total, rows), axis_name)
     count = jnp.maximum(rows, 1.0) * positions
     mean = total / count
-    squares = jnp.sum(jnp.square(x - mean), axis=axes, where=valid)
+    squares = _squares_about_mean(x, mean, jnp.asarray(valid))
     if axis_name is not None:
         squares = lax.psum(squares, axis_name)
     return mean, squares / count, rows
+
+
+@jax.custom_jvp
+def _squares_about_mean(x: jax.Array, mean: jax.Array, valid: jax.Array) -> jax.Array:
+    """Sums of (x - mean)^2 over all axes but the last, where `valid`; `mean` is that of all shards."""
+    return jnp.sum(jnp.square(x - mean), axis=tuple(range(x.ndim - 1)), where=valid)
+
+
+@_squares_about_mean.defjvp
+def _squares_about_mean_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    x, mean, valid = primals
+    # As `mean` moves, the sum over all shards stays: the deviations add up to 0. Written out, because
+    # the compiler does not know, and would read the features once more to add up zeros.
+    slope = jnp.sum(2 * (x - mean) * tangents[0], axis=tuple(range(x.ndim - 1)), where=valid)
+    return _squares_about_mean(x, mean, valid), slope
 
 
 class BatchNorm(nn.Module):
@@ -72,6 +87,7 @@ class BatchNorm(nn.Module):
         axis_name: Mapped axis over which a batch is spread; None for a batch on one device.
         dtype: Dtype of the output; statistics and parameters are float32 in any case.
         scale_init: Initializer of the scale [C].
+        use_scale: False has no scale: it stays 1.
 
     Example:
         >>> norm = BatchNorm()
@@ -89,6 +105,7 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     dtype: Any = jnp.float32
     scale_init: Initializer = nn.initializers.ones
+    use_scale: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
@@ -106,7 +123,9 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        scale = self.param("scale", self.scale_init, channels, jnp.float32)
+        scale = jnp.float32(1.0)
+        if self.use_scale:
+            scale = self.param("scale", self.scale_init, channels, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
 
         mean, var = running_mean.value, running_var.value

@@ -11,6 +11,7 @@ from jaxcv.train.evaluation import (
     scalars,
 )
 from jaxcv.train.experiment import EarlyStopping, Experiment, Keep, Runtime
+from jaxcv.train.fitting import fit_to_data
 from jaxcv.train.loop import train
 from jaxcv.train.optimizer import (
     LAMB,
@@ -25,6 +26,7 @@ from jaxcv.train.optimizer import (
     RMSProp,
 )
 from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.parameter_groups import ParameterGroup
 from jaxcv.train.prediction import find_images, predict_files
 from jaxcv.train.run import Run, SetupError, open_run, open_workdir
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
@@ -54,6 +56,7 @@ __all__ = [
     "NonFiniteError",
     "OneCycle",
     "Optimizer",
+    "ParameterGroup",
     "Polynomial",
     "RMSProp",
     "Run",
@@ -66,6 +69,7 @@ __all__ = [
     "create_state",
     "evaluate_state",
     "find_images",
+    "fit_to_data",
     "make_eval_step",
     "make_evaluator",
     "make_predict_step",

@@ -13,8 +13,8 @@ from jaxcv.train.parallel import DeviceMap, Layout
 
 Batch = dict[str, Any]
 PerDevice = Callable[[Any, Batch], Any]
-# Rows of the data set and which of them are real, of one step or of several.
-Order = tuple[Any, ...]
+# Rows of the data set, which of them are real, and their epochs; of one step or of several.
+Order = tuple[Any, Any, Any]
 # Of the order, this much is put on the devices at a time.
 _TABLE_STEPS = 256
 _TABLE_ROWS = 2**20
@@ -22,6 +22,8 @@ _TABLE_ROWS = 2**20
 
 class Feed(Protocol):
     """Runs per-device functions on the batches of a data set, by step.
+
+    Beside what the records hold, a batch has `record` [B] and `epoch` [B], see `Batches.origins`.
 
     Attributes:
         batches: which records make up which step.
@@ -75,8 +77,10 @@ class ResidentFeed:
         """Gives `call(carry, step)`; see `Feed`."""
 
         def on_rows(carried: Any, arrays: Batch, order: Order, place: jax.Array) -> Any:
-            chosen = (jax.lax.dynamic_index_in_dim(x, place, keepdims=False) for x in order)
-            return function(carried, gather(arrays, *chosen)), place + 1
+            rows, mask, epoch = (
+                jax.lax.dynamic_index_in_dim(x, place, keepdims=False) for x in order
+            )
+            return function(carried, gathered(arrays, (rows, mask, epoch))), place + 1
 
         donated = (0,) if donate else ()
         mapped = self._map.map(on_rows, (carry, None, 1, None), out=(out, None), donate=donated)
@@ -99,10 +103,10 @@ class ResidentFeed:
 
         def on_rows(carried: Any, arrays: Batch, order: Order, place: jax.Array) -> Any:
             def body(carried: Any, chosen: Order) -> Any:
-                return function(carried, gather(arrays, *chosen))
+                return function(carried, gathered(arrays, chosen))
 
-            chosen = tuple(jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
-            return jax.lax.scan(body, carried, chosen), place + count
+            rows, mask, epoch = (jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
+            return jax.lax.scan(body, carried, (rows, mask, epoch)), place + count
 
         layouts = (carry, None, 1, None)
         mapped = self._map.map(on_rows, layouts, out=((carry, None), None), donate=(0,))
@@ -126,10 +130,21 @@ class ResidentFeed:
 
         return call
 
+    def replace(self, batches: Batches, arrays: Batch) -> None:
+        """Puts other data of the same shapes, in another order, in place; compiled code stays in use."""
+        self.batches, self._arrays = batches, self._map.replicate(arrays)
+        self._order = OrderOnDevices(batches, self._map)
+
     def _loops_slowly(self, mapped: Any, *arguments: Any) -> bool:
         if self._map.devices[0].platform != "cpu" or not hasattr(mapped, "trace"):
             return False
         return has_primitive(mapped.trace(*arguments).jaxpr, "conv_general_dilated")
+
+
+def gathered(arrays: Batch, chosen: Order) -> Batch:
+    """The batch of the chosen rows, with what `Batches.origins` says of them."""
+    rows, mask, epoch = chosen
+    return {**gather(arrays, rows, mask), "record": rows, "epoch": epoch}
 
 
 class OrderOnDevices:
@@ -148,7 +163,7 @@ class OrderOnDevices:
         self._place: jax.Array
 
     def at(self, step: int, count: int = 1) -> tuple[Order, jax.Array]:
-        """The tables, int32 and bool [steps, rows], and the place in them, [] int32, of a step.
+        """The tables, int32, bool and int32 [steps, rows], and the place in them, [] int32, of a step.
 
         Args:
             step: any; steps in a row are the fast case.
@@ -172,10 +187,8 @@ class OrderOnDevices:
             steps = count
         if not batches.shuffle:
             steps = max(count, min(steps, batches.steps_per_epoch - step))
-        share = batches.rows // jax.process_count()
-        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-        rows, mask = (table[:, mine] for table in batches.index_table(step, steps))
-        self._order = self._map.split((rows, mask), axis=1)
+        tables = (*batches.index_table(step, steps), batches.epoch_table(step, steps))
+        self._order = self._map.split(own_rows(tables, axis=1), axis=1)
         self._start, self._steps = step, steps
         self.moved_to(step, self._map.replicate(np.int32(0)))
 
@@ -234,4 +247,15 @@ class StreamFeed:
                 step, process_index=jax.process_index(), process_count=jax.process_count()
             )
         self._next = step + 1
-        return next(self._stream)
+        return {**next(self._stream), **own_rows(self.batches.origins(step))}
+
+
+def own_rows(tree: Any, axis: int = 0) -> Any:
+    """The share of this process of arrays with one row along `axis` for each of a global batch."""
+
+    def share(rows: np.ndarray) -> np.ndarray:
+        size = rows.shape[axis] // jax.process_count()
+        mine = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+        return rows[(slice(None),) * axis + (mine,)]
+
+    return jax.tree.map(share, tree)

@@ -21,6 +21,7 @@ from jaxcv.train.environment import write_environment
 from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed
+from jaxcv.train.fitting import fit_to_data
 from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.state import TrainState
@@ -67,7 +68,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
 
     # The newest whole checkpoint, or step 0. The step alone says where the data go on.
     state = run.create_state()
-    state = checkpoints.restore_newest(state) or state
+    state = checkpoints.restore_newest(state) or fit_to_data(run, state)
     step, total_steps = int(state.step), run.total_steps
     if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
         return evaluate_state(evaluate, state)

@@ -9,7 +9,24 @@ import jax
 import optax
 
 from jaxcv.train.gradients import clip_by_global_norm
+from jaxcv.train.muon import Muon
+from jaxcv.train.parameter_groups import ParameterGroup, by_groups
 from jaxcv.train.schedules import Constant, Schedule
+
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Algorithm",
+    "Lion",
+    "Muon",
+    "Optimizer",
+    "RMSProp",
+    "decay_mask",
+]
 
 
 def decay_mask(params: Any) -> Any:
@@ -189,47 +206,6 @@ class Lion:
         return optax.lion(rate, self.b1, self.b2, weight_decay=self.weight_decay, mask=mask)
 
 
-def _filters_as_matrices(params: Any) -> Any:
-    """A filter [H,W,I,O] is to Muon the matrix [H*W*I, O]; vectors (None) are left to Nadam."""
-    return jax.tree.map(
-        lambda p: (
-            optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
-            if p.ndim > 1
-            else None
-        ),
-        params,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Muon:
-    """Orthogonalised momentum for matrices and filters (Jordan et al. 2024); for the rest Nadam.
-
-    Attributes:
-        momentum: decay of the momentum, in [0, 1).
-        newton_schulz_steps: iterations of the orthogonalisation.
-        weight_decay: decoupled.
-        adam_learning_rate: peak rate for biases and scales, relative to the others'.
-    """
-
-    momentum: float = 0.95
-    newton_schulz_steps: int = 5
-    weight_decay: float = 0.0
-    adam_learning_rate: float = 0.1
-
-    def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
-        """Gives the update rule."""
-        return optax.contrib.muon(
-            rate,
-            ns_steps=self.newton_schulz_steps,
-            beta=self.momentum,
-            weight_decay=self.weight_decay,
-            weight_decay_mask=mask,
-            muon_weight_dimension_numbers=_filters_as_matrices,
-            adam_learning_rate=lambda step: self.adam_learning_rate * rate(step),
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """How gradients become updates.
@@ -240,6 +216,7 @@ class Optimizer:
         schedule: how the rate moves over the run.
         clip_norm: gradients of a larger global L2 norm are scaled down to it; None never clips.
         decay_all: let weight decay reach biases and normalisation scales too.
+        groups: parameters with an algorithm and a rate of their own; one is in the first that fits.
     """
 
     learning_rate: float
@@ -247,6 +224,12 @@ class Optimizer:
     schedule: Schedule = field(default_factory=Constant)
     clip_norm: float | None = None
     decay_all: bool = False
+    groups: tuple[ParameterGroup, ...] = ()
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """All that are in use: the optimiser's own and those of its groups."""
+        return (self.algorithm, *(group.algorithm for group in self.groups))
 
     def rate(self, total_steps: int) -> optax.Schedule:
         """Gives step -> learning rate for a run of `total_steps`."""
@@ -264,7 +247,8 @@ class Optimizer:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}, but more than 0 or None is wanted")
         mask = None if self.decay_all else decay_mask
-        update = self.algorithm.transformation(self.rate(total_steps), mask)
+        rest = self.algorithm.transformation(self.rate(total_steps), mask)
+        update = by_groups(self.groups, rest, total_steps, mask)
         clip = (
             optax.identity()
             if self.clip_norm is None

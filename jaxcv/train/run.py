@@ -212,10 +212,10 @@ def check_division(run: Run) -> None:
     if run.divided is None:
         return
     count = run.device_map.count
-    algorithm = run.experiment.optimizer.algorithm
-    if count > 1 and isinstance(algorithm, LAMB | LARS | Muon):
+    whole = [a for a in run.experiment.optimizer.algorithms if isinstance(a, LAMB | LARS | Muon)]
+    if count > 1 and whole:
         raise SetupError(
-            f"{type(algorithm).__name__} needs norms of whole matrices, but the classifier's rows are "
+            f"{type(whole[0]).__name__} needs norms of whole matrices, but the classifier's rows are "
             f"divided over {count} devices; use SGD or AdamW, or --devices 1"
         )
     if run.device_map.strategy == "pmap" and jax.process_count() > 1:

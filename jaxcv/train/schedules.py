@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -96,16 +97,21 @@ class Polynomial:
         power: exponent.
         end: last rate as a fraction of the peak.
         warmup_steps: steps of linear warm-up before it.
+        until: the fraction of the run, in (0, 1], at which the last rate is reached; it stays there.
     """
 
     power: float = 1.0
     end: float = 0.0
     warmup_steps: int = 0
+    until: float = 1.0
 
     def rate(self, peak: float, total_steps: int) -> optax.Schedule:
         """Gives step -> learning rate."""
+        if not 0 < self.until <= 1:
+            raise ValueError(f"schedule.until is {self.until}, but a fraction in (0, 1] is wanted")
+        last = math.ceil(self.until * total_steps)
         decay = optax.polynomial_schedule(
-            peak, self.end * peak, self.power, max(total_steps - self.warmup_steps, 1)
+            peak, self.end * peak, self.power, max(last - self.warmup_steps, 1)
         )
         return _with_warmup(decay, peak, self.warmup_steps)
 

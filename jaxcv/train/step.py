@@ -59,12 +59,14 @@ def augment_batch(
     *,
     ignore_label: int | None = None,
     min_visibility: float = 0.1,
+    visit_key: jax.Array | None = None,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
     whichever device it lands on. A label map gets `ignore_label` where the image is empty; a box of
-    which less than `min_visibility` is left in the image is gone.
+    which less than `min_visibility` is left in the image is gone. A transform that depends on the
+    visit (`image.AlternatingTransform`) gets its record's key, from `visit_key`, and epoch.
     """
     if not augment:
         return batch
@@ -72,8 +74,13 @@ def augment_batch(
     ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
+        transforms = augment
+        if visit_key is not None and "epoch" in sample:
+            transforms = image_ops.transforms_at_visit(
+                augment, visit_key, sample["record"], sample["epoch"]
+            )
         return image_ops.transform_sample(
-            augment, key, sample, ignore_label=ignored, min_visibility=min_visibility
+            transforms, key, sample, ignore_label=ignored, min_visibility=min_visibility
         )
 
     return jax.vmap(one)(keys, batch)
@@ -240,6 +247,8 @@ def make_train_step(
             augment,
             ignore_label=task.ignore_label,
             min_visibility=min_visibility,
+            # The same at every step, and no step's own.
+            visit_key=jax.random.fold_in(state.key, jnp.uint32(2**32 - 1)),
         )
         batch = mix_batch(mix_key, batch, mix, task)
         batch = preprocess_batch(batch, preprocess)

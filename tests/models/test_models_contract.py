@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn_variables import draw_variables
 
-from jaxcv.models import MLP, FaceCNN, LeNet, ResNet, SmallCNN, WideResNet
+from jaxcv.models import MLP, FaceCNN, LeNet, ResNet, SmallCNN, SpeedNet, WideResNet
 
 BATCH = 2
 # model, image shape, parameters counted by hand or published (see the models' docstrings)
@@ -27,6 +27,7 @@ MODELS = [
     (ResNet(depth=152), (224, 224, 3), 60_192_808),
     (ResNet(depth=18, num_classes=10, stem="cifar"), (32, 32, 3), 11_173_962),
     (WideResNet(), (32, 32, 3), 36_479_194),
+    (SpeedNet(), (32, 32, 3), 1_971_352),
 ]
 FEW = [
     (MLP(dropout=0.5), (28, 28, 1)),
@@ -36,6 +37,7 @@ FEW = [
     (ResNet(depth=18, width=4, stem="cifar", num_classes=10), (16, 16, 3)),
     (ResNet(depth=50, width=4), (64, 64, 3)),
     (WideResNet(depth=10, width=1, dropout=0.5), (16, 16, 3)),
+    (SpeedNet(widths=(4, 4, 8)), (16, 16, 3)),
 ]
 
 
@@ -58,7 +60,7 @@ def test_parameters_are_as_many_as_counted(model, image, count):
 
 
 def test_docstrings_state_the_counts():
-    of_default_size = (MLP(), FaceCNN(), SmallCNN(), WideResNet())
+    of_default_size = (MLP(), FaceCNN(), SmallCNN(), WideResNet(), SpeedNet())
     for model, _, count in MODELS:
         is_resnet = isinstance(model, ResNet) and model.stem == "imagenet"
         if model in of_default_size or is_resnet:
@@ -96,6 +98,7 @@ def test_a_compute_dtype_reaches_the_convolutions(model, image):
         (ResNet(depth=18), (31, 31, 3), "32x32"),
         (ResNet(depth=18, stem="cifar"), (7, 8, 3), "8x8"),
         (WideResNet(), (3, 3, 3), "4x4"),
+        (SpeedNet(), (8, 8, 3), "9x9"),
     ],
     ids=name_of,
 )

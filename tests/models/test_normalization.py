@@ -224,3 +224,37 @@ def test_low_precision_inputs_are_summed_in_float32():
 def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"mask \[B\].*\(16, 4\)"):
         masked_moments(draw(), jnp.ones((16, 4), bool))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_variance_has_the_derivatives_of_its_formula_of_both_orders(masked):
+    x, target = draw(shape=(4, 2, CHANNELS)), draw(3, (CHANNELS,))
+    mask = jnp.array([True, False, True, True]) if masked else None
+    rows = np.array([0, 2, 3]) if masked else np.arange(4)
+
+    def ours(x):
+        return jnp.sum(masked_moments(x, mask)[1] ** 2 * target)
+
+    def formula(x):
+        return jnp.sum(jnp.var(x[rows], axis=(0, 1)) ** 2 * target)
+
+    direction = draw(4, x.shape)
+    assert_close(jax.jit(jax.grad(ours))(x), jax.jit(jax.grad(formula))(x), atol=1e-5)
+    second = [
+        jax.jit(lambda v, f=f: jax.jvp(jax.grad(f), (x,), (v,))[1])(direction)
+        for f in (ours, formula)
+    ]
+    assert_close(*second, rtol=1e-4, atol=1e-4)
+
+
+def test_without_scale_there_is_no_such_parameter_and_it_is_one():
+    x, variables = draw(), variables_of()
+    bare = {**variables, "params": {"bias": variables["params"]["bias"]}}
+    ones = {**variables, "params": {**bare["params"], "scale": jnp.ones(CHANNELS)}}
+    found, updated = BatchNorm(use_scale=False).apply(bare, x, train=True, mutable="batch_stats")
+    wanted, _ = BatchNorm().apply(ones, x, train=True, mutable="batch_stats")
+    np.testing.assert_array_equal(found, wanted)
+    assert set(BatchNorm(use_scale=False).init(jax.random.key(0), x, train=False)["params"]) == {
+        "bias"
+    }
+    assert jax.tree.structure(updated["batch_stats"]) == jax.tree.structure(bare["batch_stats"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -20,8 +21,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-
-from jaxcv.train.tensorboard import EventFile
 
 Row = dict[str, Any]
 
@@ -64,7 +63,7 @@ class MetricLog:
         replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         replacement.replace(path)
         self._file = path.open("a")
-        self._events = EventFile(workdir / "tensorboard", purge_step=step + 1)
+        self._directory, self._step = workdir / "tensorboard", step
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
@@ -77,13 +76,21 @@ class MetricLog:
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split}/{name}", value, step)
-        self._events.flush()
+
+    @functools.cached_property
+    def _events(self) -> Any:
+        # With the first row, while the devices are busy: the import alone takes up to seconds, since it
+        # looks for PyTorch.
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self._directory), purge_step=self._step + 1)
 
     def close(self) -> None:
         """Flushes both."""
         if self._writes:
             self._file.close()
-            self._events.close()
+            if "_events" in self.__dict__:
+                self._events.close()
 
 
 class ProgressLine:

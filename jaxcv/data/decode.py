@@ -156,7 +156,7 @@ def decode_with(
     record: str,
     max_pixels: int = MAX_PIXELS,
     apply_exif: bool = True,
-    before: Callable[[Image.Image], None] | None = None,
+    shortcut: Callable[[Image.Image], np.ndarray | None] | None = None,
 ) -> np.ndarray:
     """Opens one encoded image with all the checks of this module and hands it to `convert`.
 
@@ -166,7 +166,8 @@ def decode_with(
       record: as in `decode_image`.
       max_pixels: as in `decode_image`.
       apply_exif: as in `decode_image`.
-      before: is shown the image when its header is read and checked, before its pixels are.
+      shortcut: is shown the image when its header is read and checked, and may give the pixels
+        itself; where it gives None, they are decoded.
 
     Raises:
       DecodeError: as `decode_image`, and whatever `convert` raises.
@@ -185,10 +186,10 @@ def decode_with(
                 _check_png(data, record)
             elif isinstance(image, TiffImagePlugin.TiffImageFile):
                 _check_tiff(image, record)
-            if before is not None:
-                before(image)
+            if shortcut is not None and (pixels := shortcut(image)) is not None:
+                return pixels
             image.load()
-            if apply_exif and (transpose := _UPRIGHT.get(_orientation(image))) is not None:
+            if apply_exif and (transpose := _UPRIGHT.get(exif_orientation(image))) is not None:
                 return convert(image.transpose(transpose))
             return convert(image)
     except DecodeError:
@@ -218,7 +219,8 @@ def to_picture(
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(canvas, image)
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # convert() would copy it
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
@@ -237,10 +239,11 @@ def is_grey_16(image: Image.Image) -> bool:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Returns (height, width) by the EXIF orientation, without decoding the pixels."""
     width, height = image.size
-    return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+    return (width, height) if exif_orientation(image) in _SIDEWAYS else (height, width)
 
 
-def _orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.

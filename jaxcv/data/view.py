@@ -21,8 +21,15 @@ For comparison, quality 90 itself costs a photo some 38 dB.
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import MAX_PIXELS, decode_with, to_picture, upright_size
+from jaxcv.data.decode import (
+    MAX_PIXELS,
+    decode_with,
+    exif_orientation,
+    to_picture,
+    upright_size,
+)
 from jaxcv.data.fit import Placement, View, show
+from jaxcv.data.native import show_jpeg
 
 DECODE_MARGIN = 2.0
 
@@ -68,28 +75,32 @@ def decode_view(
         raise ValueError(f"decode_margin must be at least 1, or None, not {decode_margin}")
     place, reduced = Placement((0, 0, 0, 0), target), 1
 
-    def look(image: Image.Image) -> None:
+    def look(image: Image.Image) -> np.ndarray | None:
+        """Chooses what is shown, before the pixels are decoded; gives it where that is quicker."""
         nonlocal place, reduced
         width, height = image.size
-        place = view(upright_size(image) if apply_exif else (height, width))
-        if image.format == "JPEG" and decode_margin is not None:
+        upright = upright_size(image) if apply_exif else (height, width)
+        place = view(upright)
+        if image.format != "JPEG":
+            return None
+        if decode_margin is not None:
             reduced = reduction(place, decode_margin)
-            if reduced > 1:
-                image.draft(None, (width // reduced, height // reduced))
-
-    def convert(image: Image.Image) -> np.ndarray:
-        left, top, right, bottom = place.box
-        box = (left / reduced, top / reduced, right / reduced, bottom / reduced)
-        seen = Placement(box, place.size, place.corner)
-        return show(to_picture(image, channels, record), seen, target)
+        if reduced > 1:
+            image.draft(None, (width // reduced, height // reduced))
+            place = divided(place, reduced)
+        is_plain = image.mode == ("L" if channels == 1 else "RGB")
+        if not is_plain or (apply_exif and exif_orientation(image) != 1):
+            return None
+        canvas = np.zeros((*target, channels), np.uint8)
+        return canvas if show_jpeg(data, reduced, place, image.size[::-1], canvas) else None
 
     return decode_with(
         data,
-        convert,
+        lambda image: show(to_picture(image, channels, record), place, target),
         record=record,
         max_pixels=max_pixels,
         apply_exif=apply_exif,
-        before=look,
+        shortcut=look,
     )
 
 
@@ -103,3 +114,9 @@ def reduction(place: Placement, margin: float) -> int:
     left, top, right, bottom = place.box
     factor = min((bottom - top) / place.size[0], (right - left) / place.size[1])
     return next((d for d in (8, 4, 2) if factor >= d * margin), 1)
+
+
+def divided(place: Placement, divisor: int) -> Placement:
+    """The same of an image whose sides are divided."""
+    left, top, right, bottom = (edge / divisor for edge in place.box)
+    return Placement((left, top, right, bottom), place.size, place.corner)

@@ -8,14 +8,13 @@ project. For orientation: Flax's example of this network reports 76.4% after 90 
 (github.com/google/flax, examples/imagenet/README.md).
 """
 
-from jaxcv.data import TFDS
+from jaxcv.data import TFDS, RandomRectangle
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     CenterCrop,
     Normalize,
     RandomHorizontalFlip,
-    RandomResizedCrop,
 )
 from jaxcv.models import ResNet
 from jaxcv.tasks import Classification
@@ -25,8 +24,16 @@ from jaxcv.train import AXIS, SGD, Cosine, Experiment, Keep, Optimizer
 def experiment() -> Experiment:
     """Gives the experiment."""
     return Experiment(
-        # Scaled and cropped to 256x256 on the host; the random crop happens on the device.
-        data=TFDS(name="imagenet2012", test_split="validation", size=256, fit="crop", channels=3),
+        # Training images are cut at random while they are decoded; those of evaluation come as the
+        # central 256x256, of which preprocess takes the central 224x224.
+        data=TFDS(
+            name="imagenet2012",
+            test_split="validation",
+            size=256,
+            fit="crop",
+            channels=3,
+            random_rectangle=RandomRectangle(size=(224, 224)),
+        ),
         model=ResNet(num_classes=1000, depth=50, dtype="bfloat16", axis_name=AXIS),
         task=Classification(num_classes=1000, label_smoothing=0.1),
         optimizer=Optimizer(
@@ -36,7 +43,7 @@ def experiment() -> Experiment:
         ),
         batch_size=1024,
         epochs=90,
-        augment=(RandomResizedCrop(size=(224, 224)), RandomHorizontalFlip()),
+        augment=(RandomHorizontalFlip(),),
         preprocess=(CenterCrop(size=224), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)),
         eval_batch_size=1024,
         log_every=100,

@@ -20,6 +20,7 @@ from jaxcv.data.fit import fit_image
 from jaxcv.data.masks import MaskValues, class_colors, decode_mask, encode_mask, fit_mask
 from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.preparation import prepare
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
 from jaxcv.data.segmentation_classes import (
@@ -59,6 +60,7 @@ __all__ = [
     "MaskFolder",
     "MaskValues",
     "People",
+    "RandomRectangle",
     "RecordIO",
     "RecordReader",
     "SegmentationClasses",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxcv.data.order import BalancedOrder, permutation
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.reader import OnBadRecord, RecordReader, Spec
 from jaxcv.data.source import Source, record_labels
 
@@ -25,6 +26,9 @@ class Batches:
 
     With `images_per_identity` K, training batches are balanced instead: B / K different identities
     with K different images of each, see `BalancedOrder`.
+
+    Where the source has a `random_rectangle`, a training batch shows of each image a rectangle that
+    depends on seed, step and row, and on the image's size: `RandomRectangle.views`.
 
     Nothing depends on what was read before, so a run may be resumed at any step, on any number of
     hosts.
@@ -82,12 +86,17 @@ class Batches:
         self.rows = -(-batch_size // multiple_of) * multiple_of
         self.shuffle, self.seed = shuffle, seed
         self.num_threads, self.prefetch = num_threads, prefetch
+        # Of a training set only; evaluation sees the same of an image every time.
+        self.rectangle: RandomRectangle | None = (
+            getattr(source, "random_rectangle", None) if shuffle else None
+        )
         self.reader = RecordReader(
             source,
             num_classes=num_classes,
             ignore_label=ignore_label,
             on_bad_record=on_bad_record,
             max_bad_records=max_bad_records,
+            rectangle=self.rectangle,
         )
         self._balanced: BalancedOrder | None = None
         if images_per_identity is not None:
@@ -207,7 +216,10 @@ class Batches:
         share = self.rows // process_count
         rows = slice(process_index * share, (process_index + 1) * share)
         indices, mask = self.indices(step)
-        return self.reader.read(indices[rows], mask[rows])
+        views = None
+        if self.rectangle is not None:
+            views = self.rectangle.views(self.seed, step, self.rows)[rows]
+        return self.reader.read(indices[rows], mask[rows], views)
 
     def stream(
         self,

@@ -10,7 +10,9 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import FileSource, nearest_name
 from jaxcv.data.fit import Fit, Size
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.source import Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.view import DECODE_MARGIN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,9 @@ class CSV:
       channels: 1 or 3.
       max_pixels: larger images raise.
       apply_exif: bring images upright by their EXIF orientation.
+      decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
+        None decodes it whole.
+      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
     """
 
     path: str
@@ -50,9 +55,13 @@ class CSV:
     channels: Literal[1, 3] = 3
     max_pixels: int = MAX_PIXELS
     apply_exif: bool = True
+    decode_margin: float | None = DECODE_MARGIN
+    random_rectangle: RandomRectangle | None = None
 
     def open(self, split: Split) -> Source:
         """Reads the table, checks that every file exists, opens the train or test part."""
+        if split != "train" and self.random_rectangle is not None:
+            return dataclasses.replace(self, random_rectangle=None).open(split)
         path = pathlib.Path(self.path).expanduser()
         root = pathlib.Path(self.root).expanduser() if self.root else path.parent
         rows = self._rows(path)
@@ -73,6 +82,8 @@ class CSV:
             channels=self.channels,
             max_pixels=self.max_pixels,
             apply_exif=self.apply_exif,
+            decode_margin=self.decode_margin,
+            random_rectangle=self.random_rectangle,
         )
         if self.split_column is None:
             check_split(split, self.path)

@@ -142,7 +142,7 @@ def decode_image(
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     return decode_with(
         data,
-        lambda image: _to_array(image, channels, record, background),
+        lambda image: to_array(to_picture(image, channels, record, background)),
         record=record,
         max_pixels=max_pixels,
         apply_exif=apply_exif,
@@ -156,6 +156,7 @@ def decode_with(
     record: str,
     max_pixels: int = MAX_PIXELS,
     apply_exif: bool = True,
+    before: Callable[[Image.Image], None] | None = None,
 ) -> np.ndarray:
     """Opens one encoded image with all the checks of this module and hands it to `convert`.
 
@@ -165,6 +166,8 @@ def decode_with(
       record: as in `decode_image`.
       max_pixels: as in `decode_image`.
       apply_exif: as in `decode_image`.
+      before: is shown the image when its header is read and checked, before its pixels are decoded;
+        it may ask the decoder for a reduced scale.
 
     Raises:
       DecodeError: as `decode_image`, and whatever `convert` raises.
@@ -183,6 +186,8 @@ def decode_with(
                 _check_png(data, record)
             elif isinstance(image, TiffImagePlugin.TiffImageFile):
                 _check_tiff(image, record)
+            if before is not None:
+                before(image)
             image.load()
             if apply_exif and (transpose := _UPRIGHT.get(exif_orientation(image))) is not None:
                 return convert(image.transpose(transpose))
@@ -201,20 +206,27 @@ def decode_with(
         raise DecodeError(record, f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def _to_array(image: Image.Image, channels: int, record: str, background: int) -> np.ndarray:
+def to_picture(
+    image: Image.Image, channels: int, record: str = "image", background: int = 255
+) -> Image.Image:
+    """A loaded image in Pillow's mode L (channels=1) or RGB, by the table above."""
     if is_grey_16(image):
         values = np.asarray(image).astype(np.uint32)
-        grey = ((values + 128) // 257).astype(np.uint8)[..., None]
-        return grey if channels == 1 else np.repeat(grey, 3, axis=-1)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F", "LAB"):
         raise DecodeError(record, f"pixels of Pillow's mode {image.mode!r} have no known range")
     if image.has_transparency_data or image.mode in ("RGBa", "La"):
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(canvas, image)
-    image = image.convert("L" if channels == 1 else "RGB")
-    pixels = np.array(image)
-    return pixels[..., None] if channels == 1 else pixels
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # convert() would copy it
+
+
+def to_array(picture: Image.Image) -> np.ndarray:
+    """A picture of mode L or RGB as uint8 [H, W, 1 or 3]."""
+    pixels = np.array(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def is_grey_16(image: Image.Image) -> bool:

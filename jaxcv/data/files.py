@@ -5,13 +5,15 @@ import difflib
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
-from jaxcv.data.fit import Fit, Size, fit_image
+from jaxcv.data.fit import Fit, Size, View, fitting, size_pair
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.view import DECODE_MARGIN, decode_view
 
 _OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
 SUFFIXES = frozenset((*_OF_JPEG, *_OF_TIFF, *_OF_PPM, ".pnm", ".png", ".gif", ".webp", ".bmp"))
@@ -30,6 +32,8 @@ class FileSource:
       channels: 1 or 3.
       max_pixels: larger images raise, see `decode_image`.
       apply_exif: bring images upright by their EXIF orientation.
+      decode_margin: see `jaxcv.data.view`.
+      random_rectangle: what `Batches` is to show in training, or None for the images by `fit`.
     """
 
     def __init__(
@@ -44,24 +48,41 @@ class FileSource:
         channels: int,
         max_pixels: int = MAX_PIXELS,
         apply_exif: bool = True,
+        decode_margin: float | None = DECODE_MARGIN,
+        random_rectangle: RandomRectangle | None = None,
     ):
         self.root, self.paths, self.labels, self.class_names = root, paths, labels, class_names
-        self._size, self._fit, self._channels = size, fit, channels
+        self._target, self._channels = size_pair(size), channels
+        self._view = None if self._target is None else fitting(self._target, fit)
         self._max_pixels, self._apply_exif = max_pixels, apply_exif
+        self._decode_margin, self.random_rectangle = decode_margin, random_rectangle
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Record:
+        return self._record(index, self._target, self._view)
+
+    def read_views(
+        self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
+    ) -> list[Record]:
+        """Records of which only what a view shows is scaled, to `target`."""
+        return [self._record(index, target, view) for index, view in zip(indices, views)]
+
+    def _record(self, index: int, target: tuple[int, int] | None, view: View | None) -> Record:
         name = self.record_name(index)
-        image = decode_image(
-            read_file(self.root / self.paths[index]),
-            channels=self._channels,
-            record=name,
-            max_pixels=self._max_pixels,
-            apply_exif=self._apply_exif,
-        )
-        return {"image": fit_image(image, self._size, self._fit), "label": self.labels[index]}
+        data = read_file(self.root / self.paths[index])
+        how: dict[str, Any] = {
+            "channels": self._channels,
+            "record": name,
+            "max_pixels": self._max_pixels,
+            "apply_exif": self._apply_exif,
+        }
+        if target is None or view is None:
+            image = decode_image(data, **how)
+        else:
+            image = decode_view(data, view, target, decode_margin=self._decode_margin, **how)
+        return {"image": image, "label": self.labels[index]}
 
     def record_name(self, index: int) -> str:
         """Path of the file."""
@@ -89,6 +110,9 @@ class Folder:
       channels: 1 or 3.
       max_pixels: larger images raise.
       apply_exif: bring images upright by their EXIF orientation.
+      decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
+        None decodes it whole.
+      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
     """
 
     root: str
@@ -101,10 +125,14 @@ class Folder:
     channels: Literal[1, 3] = 3
     max_pixels: int = MAX_PIXELS
     apply_exif: bool = True
+    decode_margin: float | None = DECODE_MARGIN
+    random_rectangle: RandomRectangle | None = None
 
     def open(self, split: Split) -> Source:
         """Lists the files and opens the train or test part; no image is read yet."""
         check_split(split, f"the folder {self.root}")
+        if split != "train" and self.random_rectangle is not None:
+            return dataclasses.replace(self, random_rectangle=None).open(split)
         root = pathlib.Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder")
@@ -154,6 +182,8 @@ class Folder:
             channels=self.channels,
             max_pixels=self.max_pixels,
             apply_exif=self.apply_exif,
+            decode_margin=self.decode_margin,
+            random_rectangle=self.random_rectangle,
         )
 
 

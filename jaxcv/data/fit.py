@@ -1,6 +1,8 @@
 """Host-side resizing, so that all records of a source have one static shape."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -40,19 +42,12 @@ def fit_image(image: np.ndarray, size: Size, fit: Fit = "stretch") -> np.ndarray
     target = size_pair(size)
     if target is None or image.shape[:2] == target:
         return image
-    height, width = image.shape[:2]
-    place = placement((height, width), target, fit)
-    pixels = _resize(image, place.size, place.box)
-    if place.size == target:
-        return pixels
-    canvas = np.zeros((*target, image.shape[2]), np.uint8)
-    canvas[place.window] = pixels
-    return canvas
+    return view_image(image, fitting(target, fit), target)
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where `fit_image` puts an image.
+    """Which part of an image is shown, and where in the result: what `fit_image` decides.
 
     Attributes:
       box: the part of it that is shown, (left, top, right, bottom) in its pixels.
@@ -84,7 +79,8 @@ def placement(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> Place
         return Placement(whole, target)
     if fit == "crop":
         scale = max(target[0] / height, target[1] / width)
-        rows, columns = target[0] / scale, target[1] / scale
+        # Rounding must not carry an edge past the image's.
+        rows, columns = min(height, target[0] / scale), min(width, target[1] / scale)
         top, left = (height - rows) / 2, (width - columns) / 2
         return Placement((left, top, left + columns, top + rows), target)
     if fit == "pad":
@@ -93,6 +89,26 @@ def placement(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> Place
         corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
         return Placement(whole, inner, corner)
     raise ValueError(f"fit must be 'stretch', 'crop' or 'pad', not {fit!r}")
+
+
+View = Callable[[tuple[int, int]], Placement]
+"""From the (height, width) of an upright image to the part of it that is shown, and where."""
+
+
+def fitting(target: tuple[int, int], fit: Fit) -> View:
+    """The view of `fit_image`.
+
+    Example:
+      >>> fitting((30, 30), "pad")((10, 20))
+      Placement(box=(0, 0, 20, 10), size=(15, 30), corner=(7, 0))
+    """
+    return partial(placement, target=target, fit=fit)
+
+
+def view_image(image: np.ndarray, view: View, target: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, C] -> uint8 [*target, C]: what a view shows of an image."""
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    return show(picture, view((image.shape[0], image.shape[1])), target)
 
 
 def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -104,9 +120,20 @@ def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return np.array(Image.fromarray(image).convert("L"))[..., None]
 
 
-def _resize(
-    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> np.ndarray:
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
-    return np.array(resized).reshape(*size, image.shape[2])
+def show(picture: Image.Image, place: Placement, target: tuple[int, int]) -> np.ndarray:
+    """Scales the part of a picture that is placed, over black: uint8 [*target, 1 or 3].
+
+    Args:
+      picture: of Pillow's mode L or RGB.
+      place: where it goes.
+      target: (height, width) of the result.
+    """
+    height, width = place.size
+    pixels = np.array(picture.resize((width, height), Image.Resampling.BILINEAR, place.box))
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if place.size == target:
+        return pixels
+    canvas = np.zeros((*target, pixels.shape[2]), np.uint8)
+    canvas[place.window] = pixels
+    return canvas

@@ -2,11 +2,14 @@
 
 import logging
 import threading
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxcv.data.decode import DecodeError
+from jaxcv.data.fit import View
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.source import Record, Source
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ class RecordReader:
         place.
       max_bad_records: with `skip`, how many different bad records are borne before
         `TooManyBadRecordsError`.
+      rectangle: what of each image is read, by the views that `read` is given; None reads records
+        as they are.
 
     Attributes:
       bad_records: reason by name of every record skipped so far.
@@ -45,12 +50,13 @@ class RecordReader:
         ignore_label: int | None = None,
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
+        rectangle: RandomRectangle | None = None,
     ):
         if on_bad_record not in ("raise", "skip"):
             raise ValueError(f"on_bad_record must be 'raise' or 'skip', not {on_bad_record!r}")
         if len(source) == 0:
             raise ValueError("the source holds no records")
-        self.source = source
+        self.source, self.rectangle = source, rectangle
         self.num_classes = len(source.class_names) if num_classes is None else num_classes
         self.ignore_label = ignore_label
         self.on_bad_record, self.max_bad_records = on_bad_record, max_bad_records
@@ -63,8 +69,9 @@ class RecordReader:
     def spec(self) -> Spec:
         """Shape and dtype of each key, taken from the first record that can be read."""
         if self._spec is None:
+            views = self.rectangle.views(0, 0, 1) if self.rectangle is not None else None
             for index in range(len(self.source)):
-                record = self._read_one(index)
+                (record,) = self._read_many([index], views)
                 if record is not None:
                     spec = {k: (np.shape(v), np.asarray(v).dtype) for k, v in record.items()}
                     self._spec_name, self._spec = self.source.record_name(index), spec
@@ -73,12 +80,15 @@ class RecordReader:
                 raise TooManyBadRecordsError(f"none of {len(self.source)} records can be read")
         return self._spec
 
-    def read(self, indices: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    def read(
+        self, indices: np.ndarray, mask: np.ndarray, views: Sequence[View] | None = None
+    ) -> dict[str, np.ndarray]:
         """Reads records into arrays.
 
         Args:
           indices: int [B], positions in the source.
           mask: bool [B]; where False nothing is read and the row is zeros.
+          views: [B] what of each image is shown, where the reader has a rectangle.
 
         Returns:
           Every key stacked to [B, ...], and `mask` bool [B], False for padding and for skipped
@@ -94,7 +104,8 @@ class RecordReader:
         batch["mask"] = np.zeros(len(mask), bool)
         rows = np.flatnonzero(mask)
         wanted = [int(indices[row]) for row in rows]
-        for row, index, record in zip(rows, wanted, self._read_many(wanted)):
+        shown = None if views is None else [views[row] for row in rows.tolist()]
+        for row, index, record in zip(rows, wanted, self._read_many(wanted, shown)):
             if record is None:
                 continue
             self._check_shapes(index, record)
@@ -103,23 +114,33 @@ class RecordReader:
             batch["mask"][row] = True
         return batch
 
-    def _read_many(self, indices: list[int]) -> list[Record | None]:
+    def _read_many(
+        self, indices: list[int], views: Sequence[View] | None = None
+    ) -> list[Record | None]:
         """One by one, or at once where the source can; None where a bad record is skipped."""
-        read_many = getattr(self.source, "__getitems__", None)
-        if read_many is not None and indices:
+        if indices and (views is not None or hasattr(self.source, "__getitems__")):
             try:
-                records = read_many(indices)
+                records = self._records(indices, views)
             except DecodeError:
                 pass  # One by one below, to find and count every bad one.
             else:
                 for index, record in zip(indices, records):
                     self._check_label(index, record)
                 return list(records)
-        return [self._read_one(index) for index in indices]
+        if views is None:
+            return [self._read_one(index) for index in indices]
+        return [self._read_one(index, view) for index, view in zip(indices, views)]
 
-    def _read_one(self, index: int) -> Record | None:
+    def _records(self, indices: list[int], views: Sequence[View] | None) -> list[Record]:
+        source: Any = self.source
+        if views is None:
+            return source.__getitems__(indices)
+        assert self.rectangle is not None
+        return source.read_views(indices, views, self.rectangle.size)
+
+    def _read_one(self, index: int, view: View | None = None) -> Record | None:
         try:
-            record = self.source[index]
+            record = self.source[index] if view is None else self._records([index], [view])[0]
         except DecodeError as error:
             if self.on_bad_record == "raise":
                 raise

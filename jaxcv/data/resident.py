@@ -44,9 +44,15 @@ def materialize(data: Source | Batches, *, num_threads: int | None = None) -> di
 
     Raises:
       DecodeError: a record cannot be decoded.
-      ValueError: a label is out of range, or a record's shape differs.
+      ValueError: a label is out of range, or a record's shape differs; or the batches show another
+        rectangle of an image each time.
     """
     batches = data if isinstance(data, Batches) else Batches(data, 1, shuffle=False)
+    if batches.rectangle is not None:
+        raise ValueError(
+            "with a random_rectangle each training image is cut anew while it is decoded, so that the "
+            "data cannot be decoded once and kept; stream them, or cut by augment on the device"
+        )
     source, reader = batches.source, batches.reader
     num_threads = batches.num_threads if num_threads is None else num_threads
     length = len(source)

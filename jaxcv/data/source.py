@@ -8,6 +8,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxcv.data.fit import View
+from jaxcv.data.random_rectangle import RandomRectangle
+
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
 
@@ -21,7 +24,9 @@ class Source(Protocol):
     same index gives the same record - and may happen in several threads at once. A source that
     reads many records faster at once than one by one has `__getitems__(indices) -> list of records`
     besides; `Batches` then uses it. One that knows every label without reading the images has
-    `labels` [N]; `record_labels` asks for it.
+    `labels` [N]; `record_labels` asks for it. One that can show a part of an image while it decodes
+    it has `read_views(indices, views, (height, width))`, and may have a `random_rectangle`: what
+    training batches are to show.
     """
 
     @property
@@ -99,6 +104,18 @@ class SourceView:
         inner = [int(self.indices[index]) for index in indices]
         read_many = getattr(self.source, "__getitems__", None)
         return read_many(inner) if read_many else [self.source[index] for index in inner]
+
+    @property
+    def random_rectangle(self) -> RandomRectangle | None:
+        """That of the source viewed."""
+        return getattr(self.source, "random_rectangle", None)
+
+    def read_views(
+        self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
+    ) -> list[Record]:
+        """Records of which only a part is shown, where the source viewed can."""
+        source: Any = self.source
+        return source.read_views([int(self.indices[i]) for i in indices], views, target)
 
     @property
     def labels(self) -> np.ndarray:

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
-from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
+from jaxcv.data.fit import Fit, Size, View, convert_channels, fitting, size_pair, view_image
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.source import Record, Source, Split, check_split
+from jaxcv.data.view import DECODE_MARGIN, decode_view
 
 _CHUNK = 512
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -115,6 +117,7 @@ class TFDSSource:
         import tensorflow_datasets as tfds
 
         self._dataset, self._split = dataset, split
+        self.random_rectangle = dataset.random_rectangle
         builder = tfds.builder_from_directory(
             os.fspath(find_prepared(dataset.name, dataset.data_dir))
         )
@@ -164,8 +167,24 @@ class TFDSSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
+        return self._record(index, self._stored(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        """Many records at once, which array_record reads some 30 times faster than one by one."""
+        return [self._record(index, stored) for index, stored in self._stored_many(indices)]
+
+    def read_views(
+        self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
+    ) -> list[Record]:
+        """Records of which only what a view shows is scaled, to `target`."""
+        return [
+            {"image": self._seen(index, stored, view, target), "label": self._label(stored)}
+            for (index, stored), view in zip(self._stored_many(indices), views)
+        ]
+
+    def _stored(self, index: int) -> dict[str, Any]:
         try:
-            stored = self._records[index]
+            return self._records[index]
         except IndexError:
             raise
         except Exception as error:
@@ -174,22 +193,21 @@ class TFDSSource:
                 self.record_name(index),
                 f"cannot be read from its shard ({error}); prepare the data set again",
             ) from error
-        return self._record(index, stored)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        """Many records at once, which array_record reads some 30 times faster than one by one."""
+    def _stored_many(self, indices: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             stored = self._records.__getitems__(indices)
-        except Exception:  # `__getitem__` finds the one at fault and names it.
-            return [self[index] for index in indices]
-        return [self._record(index, values) for index, values in zip(indices, stored)]
+        except Exception:  # `_stored` finds the one at fault and names it.
+            stored = map(self._stored, indices)
+        return zip(indices, stored)
 
     def _record(self, index: int, stored: dict[str, Any]) -> Record:
-        dataset = self._dataset
-        return {
-            "image": fit_image(self._image(index, stored), dataset.size, dataset.fit),
-            "label": self._label(stored),
-        }
+        target = size_pair(self._dataset.size)
+        if target is None:
+            image = self._image(index, stored)
+        else:
+            image = self._seen(index, stored, fitting(target, self._dataset.fit), target)
+        return {"image": image, "label": self._label(stored)}
 
     def _label(self, stored: dict[str, Any]) -> np.int32 | np.float32:
         label = stored[self._dataset.label_key]
@@ -210,12 +228,24 @@ class TFDSSource:
         image = stored[self._dataset.image_key]
         if not self._encoded:
             return convert_channels(image, self._channels)
-        return decode_image(
-            image,
-            channels=self._channels,
-            record=self.record_name(index),
-            max_pixels=self._dataset.max_pixels,
-        )
+        return decode_image(image, **self._how(index))
+
+    def _seen(
+        self, index: int, stored: dict[str, Any], view: View, target: tuple[int, int]
+    ) -> np.ndarray:
+        """What a view shows of the image, uint8 [*target, C]."""
+        image = stored[self._dataset.image_key]
+        if not self._encoded:
+            return view_image(convert_channels(image, self._channels), view, target)
+        margin = self._dataset.decode_margin
+        return decode_view(image, view, target, decode_margin=margin, **self._how(index))
+
+    def _how(self, index: int) -> dict[str, Any]:
+        return {
+            "channels": self._channels,
+            "record": self.record_name(index),
+            "max_pixels": self._dataset.max_pixels,
+        }
 
     def record_name(self, index: int) -> str:
         """`name:version split[index]`."""
@@ -293,6 +323,9 @@ class TFDS:
       fit: how to resize.
       channels: 1, 3, or None for what the data set declares.
       max_pixels: larger images raise, see `decode_image`.
+      decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
+        None decodes it whole.
+      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
     """
 
     name: str
@@ -306,10 +339,20 @@ class TFDS:
     fit: Fit = "crop"
     channels: Literal[1, 3] | None = None
     max_pixels: int = MAX_PIXELS
+    decode_margin: float | None = DECODE_MARGIN
+    random_rectangle: RandomRectangle | None = None
 
     def open(self, split: Split) -> Source:
         """Opens a split; records are read when asked for."""
         check_split(split, self.name, ("train", "validation", "test"))
+        if self.random_rectangle is not None:
+            if type(self) is not TFDS:
+                raise ValueError(
+                    f"random_rectangle cuts images of one label; {type(self).__name__} has labels "
+                    "that lie in the image: cut both on the device, by augment"
+                )
+            if split != "train":
+                return dataclasses.replace(self, random_rectangle=None).open(split)
         names = (self.train_split, self.validation_split, self.test_split)
         return self._source(dict(zip(("train", "validation", "test"), names))[split])
 

@@ -113,6 +113,9 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
     """
     record = source[0]["image"]
     image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
+    cut = getattr(source, "random_rectangle", None)
+    seen = record.shape if cut is None else (*cut.size, record.shape[-1])
+    training_image = jax.ShapeDtypeStruct((1, *seen), record.dtype)
 
     def evaluated(images: jax.Array) -> jax.Array:
         return preprocess_batch({"image": images}, experiment.preprocess)["image"]
@@ -122,7 +125,8 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
             images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
         return evaluated(images)
 
-    shape, augmented = jax.eval_shape(evaluated, image).shape, jax.eval_shape(trained, image).shape
+    shape = jax.eval_shape(evaluated, image).shape
+    augmented = jax.eval_shape(trained, training_image).shape
     if shape != augmented:
         raise SetupError(
             f"augmentation gives images of {list(augmented[1:])}, but evaluation has {list(shape[1:])}; "

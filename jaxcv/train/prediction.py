@@ -60,6 +60,7 @@ def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Itera
         run.train_source.class_names,
         size=(height, width),
         fit=getattr(experiment.data, "fit", "crop"),
+        decode_margin=getattr(experiment.data, "decode_margin", None),
         channels=channels,
     )
     size = min(len(files), experiment.eval_batch_size)

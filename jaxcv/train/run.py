@@ -116,6 +116,8 @@ class Run:
 
     def _feed(self, batches: Batches) -> Feed:
         resident = self.runtime.resident
+        if resident is None and batches.rectangle is not None:
+            resident = False  # Another rectangle of an image each time: nothing to keep.
         if resident is None:
             resident = resident_bytes(batches) <= RESIDENT_LIMIT
         if resident:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxcv.data import fit_image
-from jaxcv.data.fit import convert_channels, size_pair
+from jaxcv.data.fit import convert_channels, placement, size_pair
 
 RNG = np.random.default_rng(0)
 
@@ -39,6 +39,16 @@ def test_crop_keeps_the_centre_and_the_aspect_ratio():
     circle = ((rows - 29.5) ** 2 + (columns - 49.5) ** 2 < 20**2).astype(np.uint8)[..., None] * 255
     found = fit_image(circle, 30, "crop")[..., 0] > 127
     assert found.any(0).sum() == found.any(1).sum() == 20
+
+
+def test_a_crop_never_leaves_the_image_by_rounding():
+    for height in range(1, 120):
+        for side in (7, 16, 224):
+            left, top, right, bottom = placement((height, 2 * height), (side, side), "crop").box
+            assert min(left, top) >= 0
+            assert right <= 2 * height
+            assert bottom <= height
+    assert fit_image(np.zeros((37, 51, 3), np.uint8), 16, "crop").shape == (16, 16, 3)
 
 
 def test_pad_keeps_everything():

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import Folder
-from jaxcv.data.fit import Fit, Size
+from jaxcv.data.fit import Fit, Size, View
+from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.source import (
     Dataset,
     Record,
@@ -91,6 +92,18 @@ class IdentityView:
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
         """Many records at once, where the source viewed can."""
         records = self._view.__getitems__(indices)
+        return [{**r, "label": self.labels[i]} for i, r in zip(indices, records)]
+
+    @property
+    def random_rectangle(self) -> RandomRectangle | None:
+        """That of the source viewed."""
+        return self._view.random_rectangle
+
+    def read_views(
+        self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
+    ) -> list[Record]:
+        """Records of which only a part is shown, where the source viewed can."""
+        records = self._view.read_views(indices, views, target)
         return [{**r, "label": self.labels[i]} for i, r in zip(indices, records)]
 
     def record_name(self, index: int) -> str:

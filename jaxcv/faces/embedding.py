@@ -14,13 +14,13 @@ import numpy as np
 from jaxcv.data import Batches, Source
 from jaxcv.data.faces.verification import StoredImages
 from jaxcv.models import EmbeddingClassifier, EmbeddingOutputs
-from jaxcv.tasks import FaceRecognition, MetricLearning
+from jaxcv.tasks import AXIS, FaceRecognition, MetricLearning
+from jaxcv.train.batch import Batch, preprocess_batch
 from jaxcv.train.checkpoint import leaf_digests
 from jaxcv.train.config_file import to_json
 from jaxcv.train.feed import StreamFeed
 from jaxcv.train.run import Run, SetupError
 from jaxcv.train.state import Variables
-from jaxcv.train.step import AXIS, Batch, preprocess_batch
 
 # The classifier, in the parameters and among the settings of an `EmbeddingClassifier`: it serves
 # training alone, and two models that differ in it embed alike.

@@ -19,9 +19,9 @@ from jaxcv.data.fit import Fit
 from jaxcv.predict.boxes_drawing import draw_boxes
 from jaxcv.predict.colors import class_palette
 from jaxcv.predict.files import read_image, unique_stems
+from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables
-from jaxcv.train.step import preprocess_batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,9 +28,9 @@ from jaxcv.image import to_float
 from jaxcv.predict.colors import class_palette
 from jaxcv.predict.index_maps import overlay, write_index_map
 from jaxcv.predict.segmentation import Inference, Predictor
+from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables
-from jaxcv.train.step import preprocess_batch
 
 _BLOCK = 2**23  # numbers that are scaled at a time
 _PARTS = {"index_maps": ".png", "overlays": ".jpg"}

@@ -27,9 +27,9 @@ from jaxcv.train import (
     make_evaluator,
     open_workdir,
 )
+from jaxcv.train.batch import augment_batch, mix_batch
 from jaxcv.train.config_file import to_json
 from jaxcv.train.logging import rows_until
-from jaxcv.train.step import augment_batch, mix_batch
 
 _SAMPLES = 24
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from jaxcv.data import Source
 from jaxcv.image import Mosaic
+from jaxcv.tasks import AXIS
+from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.parallel import DeviceMap
-from jaxcv.train.step import AXIS, preprocess_batch
 
 
 class SetupError(ValueError):

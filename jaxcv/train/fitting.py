@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from jaxcv.data import RecordReader
+from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import TrainState
-from jaxcv.train.step import preprocess_batch
 
 
 def fit_to_data(run: Run, state: TrainState) -> TrainState:

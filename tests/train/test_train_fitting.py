@@ -24,8 +24,8 @@ from jaxcv.train import (
     open_workdir,
     train,
 )
+from jaxcv.train.batch import augment_batch
 from jaxcv.train.feed import ResidentFeed, StreamFeed
-from jaxcv.train.step import augment_batch
 
 DATA = Synthetic(num_examples=23, num_test_examples=8, image_size=4, channels=2, num_classes=3)
 

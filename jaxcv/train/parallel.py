@@ -107,7 +107,12 @@ class DeviceMap:
         # Inside jit the axis comes and goes at no cost: the arrays stay where they are, and a call
         # takes jit's fast path instead of pmap's own work in Python on every leaf.
         shardings = jax.tree.map(lambda s: NamedSharding(self.mesh, s), out, is_leaf=_is_spec)
-        return jax.jit(call, donate_argnums=donate, out_shardings=shardings)
+        return jax.jit(
+            call,
+            donate_argnums=donate,
+            out_shardings=shardings,
+            compiler_options=compiler_options(self.devices),
+        )
 
     def _stacked(self, array: Any, axis: int) -> Any:
         # pmap wants an axis of its own: [.., rows, ..] -> [.., devices, rows / devices, ..]

@@ -1,66 +1,70 @@
-"""What a call costs the host: jit, shard_map and pmap on a state of 200 leaves, and the loop's feeds.
+"""What a call costs the host: shard_map and pmap beside jit on a state of 200 leaves, and the loop's feeds.
 
-    python scripts/benchmarks/dispatch.py [--devices 1 8] [--clock cpu]
+    python -m scripts.benchmarks.dispatch [--devices 1 8] [--threads 1 --clock cpu] [--json FILE]
 
-The first table calls one small per-device function through `DeviceMap`, by either strategy, and through
-plain `jax.jit` on the same placed arrays: microseconds per call and the ratio to jit. The second trains
-a tiny MLP on resident data: microseconds per step, through the feed that the loop uses, and through the
-bare compiled step on arguments that are already on the device; the difference is what the loop adds.
-Contenders take turns; a ratio is the median over the rounds of the ratio within a round.
+First, one small per-device function through `DeviceMap`, by either strategy, beside plain `jax.jit` on
+the same placed arrays. Then steps of a tiny MLP on resident data, as the loop makes them, beside the bare
+compiled step on arguments that are already on the device; the difference is what feed and metrics add.
+Times are of one call or step; each measurement makes `CALLS` of them and waits for the last.
 """
 
 import argparse
-import os
-import statistics
-import time
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from scripts.benchmarks import contenders
+from scripts.benchmarks.contenders import OURS, Row
+
+CALLS = 50
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = contenders.parser(__doc__)
     parser.add_argument("--devices", type=int, nargs="*", default=[1, 8], help="virtual devices")
     parser.add_argument("--leaves", type=int, default=200)
-    parser.add_argument("--calls", type=int, default=50, help="per contender and round")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="cpu")
     options = parser.parse_args()
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    contenders.prepare(options)
     import jax
 
     jax.config.update("jax_num_cpu_devices", max(options.devices))
+    rows: list[Row] = []
     for devices in options.devices:
-        contenders = mapped_calls(options.leaves, devices)
-        show(f"{options.leaves} leaves, {devices} devices", contenders, "jit", options)
-    show("MLP, resident data, per step", training_steps(), "bare step", options)
+        case = f"{options.leaves} leaves, {devices} devices"
+        rows += measure(mapped_calls(options.leaves, devices), "jit", case, options)
+    rows += measure(training_steps(), "bare step", "MLP on resident data", options)
+    contenders.finish(rows, options)
 
 
-def show(
-    title: str, contenders: dict[str, tuple[Callable[[int], Any], int]], base: str, options: Any
-) -> None:
-    """Times the contenders, each (call(number of steps), steps in a call), and prints the table."""
+def measure(
+    calls: dict[str, tuple[Callable[[int], Any], int]],
+    base: str,
+    case: str,
+    options: argparse.Namespace,
+) -> list[Row]:
+    """Compares each of the calls, (call(number of steps), steps in it), with the base."""
     import jax
 
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(options.rounds + 1):
-        for name in sorted(contenders, reverse=bool(turn % 2)):
-            call, steps = contenders[name]
-            start = clock()
-            for _ in range(max(1, options.calls // steps)):
+    def repeated(name: str) -> Callable[[], Any]:
+        call, steps = calls[name]
+
+        def run() -> None:
+            for _ in range(CALLS // steps):
                 result = call(steps)
             jax.block_until_ready(result)
-            each = (clock() - start) / (max(1, options.calls // steps) * steps)
-            if turn:  # the first round compiles
-                times[name].append(each)
-    print(f"{title} ({options.clock} time)")
-    for name, values in times.items():
-        ratios = [own / other for own, other in zip(values, times[base], strict=True)]
-        print(
-            f"  {name:24}{statistics.median(values) * 1e6:9.1f} us"
-            f"  {statistics.median(ratios):6.2f} x {base}",
-            flush=True,
-        )
+
+        return run
+
+    rows = []
+    for name in calls:
+        if name == base or not contenders.wanted(f"{name}, {case}", options):
+            continue
+        pair = {OURS: repeated(name), base: repeated(base)}
+        row = contenders.compare("dispatch", f"{name}, {case}", pair, options)
+        seconds = {name: value / CALLS for name, value in row.seconds.items()}
+        rows.append(dataclasses.replace(row, seconds=seconds))
+        contenders.show(rows[-1])
+    return rows
 
 
 def mapped_calls(leaves: int, devices: int) -> dict[str, tuple[Callable[[int], Any], int]]:
@@ -93,7 +97,7 @@ def mapped_calls(leaves: int, devices: int) -> dict[str, tuple[Callable[[int], A
 
     calls = {}
     for strategy in ("shard_map", "pmap"):
-        device_map = DeviceMap(jax.devices()[:devices], strategy)  # type: ignore[arg-type]
+        device_map = DeviceMap(jax.devices()[:devices], strategy)
         mapped = device_map.map(on_device, (None, 0), donate=(0,))
         calls[strategy] = (contender(mapped, device_map), 1)
     device_map = DeviceMap(jax.devices()[:devices])
@@ -101,7 +105,7 @@ def mapped_calls(leaves: int, devices: int) -> dict[str, tuple[Callable[[int], A
     return calls
 
 
-def training_steps(many: int = 50) -> dict[str, tuple[Callable[[int], Any], int]]:
+def training_steps(many: int = CALLS) -> dict[str, tuple[Callable[[int], Any], int]]:
     """A step of a tiny MLP: bare, by the feed, and by the feed and the loop's window, 1 or many."""
     import jax
 

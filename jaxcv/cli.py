@@ -4,6 +4,7 @@ This module only finds the command and shows errors; `jaxcv.commands`, `jaxcv.fa
 `jaxcv.gallery_commands` import JAX and do the work, so that `--help` answers at once.
 """
 
+import ctypes
 import importlib
 import logging
 import os
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    keep_freed_memory()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         command = nearest(words[0], COMMANDS, "command")
@@ -84,3 +86,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = "" if bad_input else f"{type(error).__name__}: "
         print(f"jaxcv: {kind}{one_line(error)}", file=sys.stderr)
         return 2 if bad_input else 1
+
+
+def keep_freed_memory() -> bool:
+    """Lets the C library keep large blocks that are freed, instead of returning them to the system.
+
+    XLA's CPU backend takes one block for all temporaries of a step, and frees it after. By default
+    glibc maps such a block anew each time, and the kernel clears it page by page as it is touched.
+
+    Returns:
+        Whether the C library is one that can be told so: glibc.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # as in malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return False
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

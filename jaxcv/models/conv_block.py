@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.normalization import BatchNorm
 
 Norm = Literal["batch", "group", "none"]
@@ -42,7 +43,7 @@ class ConvNormReLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
         """Features [B, H, W, C] -> [B, H, W, width]; `mask` [B] as in `BatchNorm`."""
-        x = nn.Conv(
+        x = Conv(
             self.width,
             (self.size, self.size),
             padding=self.dilation * (self.size // 2),

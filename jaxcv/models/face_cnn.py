@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.pooling import max_pool_2x2
 
@@ -43,7 +44,7 @@ class FaceCNN(nn.Module):
         x = prepare_images(images, model="FaceCNN", minimum=2 ** len(self.widths), dtype=self.dtype)
         he_normal = nn.initializers.he_normal()
         for i, width in enumerate(self.widths):
-            x = nn.Conv(width, (3, 3), dtype=x.dtype, kernel_init=he_normal, name=f"conv_{i}")(x)
+            x = Conv(width, (3, 3), dtype=x.dtype, kernel_init=he_normal, name=f"conv_{i}")(x)
             x = max_pool_2x2(nn.relu(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.Dense(self.hidden, dtype=x.dtype, kernel_init=he_normal, name="dense")(x)

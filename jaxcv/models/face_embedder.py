@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.iresnet import EmbeddingNorm
 from jaxcv.models.normalization import BatchNorm
@@ -55,7 +56,7 @@ class FaceEmbedder(nn.Module):
         )
         norm = partial(BatchNorm, momentum=self.momentum, axis_name=self.axis_name)
         for i, width in enumerate(self.widths):
-            x = nn.Conv(
+            x = Conv(
                 width,
                 (3, 3),
                 use_bias=False,

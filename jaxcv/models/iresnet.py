@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.prelu import PReLU
@@ -24,7 +25,7 @@ _BLOCKS_PER_STAGE: dict[int, tuple[int, int, int, int]] = {
 
 def _conv(width: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
     """A convolution without bias; every one is followed by BatchNorm, sooner or later."""
-    return nn.Conv(
+    return Conv(
         width,
         (size, size),
         strides=(stride, stride),

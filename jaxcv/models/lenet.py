@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.pooling import max_pool_2x2
 
@@ -52,7 +53,7 @@ class LeNet(nn.Module):
         )
         he_normal = nn.initializers.he_normal()
         for i, width in enumerate(self.widths):
-            x = nn.Conv(
+            x = Conv(
                 width,
                 (5, 5),
                 padding=self.padding,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.depthwise import DepthwiseConv, GlobalDepthwiseConv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.iresnet import EmbeddingNorm
@@ -35,7 +36,7 @@ class _ConvNorm(nn.Module):
         if self.depthwise:
             x = DepthwiseConv(stride=self.stride, name="conv")(x)
         else:
-            x = nn.Conv(
+            x = Conv(
                 self.width,
                 (self.size, self.size),
                 strides=(self.stride, self.stride),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.models.backbone import check_strides
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.pooling import global_average_pool
@@ -33,7 +34,7 @@ def _conv(width: int, size: int, stride: int, dtype: Any, name: str, dilation: i
     "SAME" would pad a strided convolution on one side only, and shift it against the weights that
     other frameworks publish.
     """
-    return nn.Conv(
+    return Conv(
         width,
         (size, size),
         strides=(stride, stride),

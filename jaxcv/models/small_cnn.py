@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.pooling import global_average_pool, max_pool_2x2
@@ -47,7 +48,7 @@ class SmallCNN(nn.Module):
         """
         x = prepare_images(images, model="SmallCNN", minimum=8, dtype=self.dtype)
         for i, width in enumerate(self.widths):
-            x = nn.Conv(
+            x = Conv(
                 width,
                 (3, 3),
                 use_bias=False,

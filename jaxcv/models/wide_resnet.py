@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.pooling import global_average_pool
@@ -25,7 +26,7 @@ class WideBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
         """Features [B, H, W, C] -> [B, H / stride, W / stride, width]."""
-        conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal_fan_out)
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal_fan_out)
         strides = (self.stride, self.stride)
         y = nn.relu(self.norm(dtype=self.dtype, name="norm_1")(x, train=train, mask=mask))
         if x.shape[-1] != self.width or self.stride != 1:
@@ -80,7 +81,7 @@ class WideResNet(nn.Module):
         x = prepare_images(images, model="WideResNet", minimum=4, dtype=self.dtype)
         dtype = x.dtype
         norm = partial(BatchNorm, momentum=self.momentum, axis_name=self.axis_name)
-        x = nn.Conv(
+        x = Conv(
             16,
             (3, 3),
             padding=1,

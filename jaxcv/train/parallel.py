@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcv.train.compiler import compiler_options
 from jaxcv.train.step import AXIS
 
 Strategy = Literal["pmap", "shard_map"]
@@ -72,7 +73,8 @@ class DeviceMap:
             # the step's own psum would multiply it by the device count. False has pmap's meaning.
             check_vma=False,
         )
-        return jax.jit(mapped, donate_argnums=donate)
+        options = compiler_options(self.devices)
+        return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
 
     def _pmap(
         self,

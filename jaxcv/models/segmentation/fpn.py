@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.models.convolution import Conv
 from jaxcv.models.segmentation.decoder import Decoder, Outputs
 from jaxcv.models.segmentation.upsampling import cut_to, upsample_bilinear, upsample_nearest
 
@@ -41,7 +42,7 @@ class FeaturePyramid(nn.Module):
         scale = scale or (lambda coarse, fine: coarse // fine)
         merged: dict[int, jax.Array] = {}
         for stride in reversed(strides):
-            x = nn.Conv(self.width, (1, 1), dtype=self.dtype, name=f"lateral_{stride}")(
+            x = Conv(self.width, (1, 1), dtype=self.dtype, name=f"lateral_{stride}")(
                 features[stride]
             )
             if merged:
@@ -50,9 +51,9 @@ class FeaturePyramid(nn.Module):
                 x = x + cut_to(above, x.shape[1:3])
             merged[stride] = x
         return {
-            stride: nn.Conv(
-                self.width, (3, 3), padding=1, dtype=self.dtype, name=f"smooth_{stride}"
-            )(merged[stride])
+            stride: Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name=f"smooth_{stride}")(
+                merged[stride]
+            )
             for stride in strides
         }
 

@@ -16,6 +16,8 @@ import numpy as np
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
+from jaxcv.models.convolution import Conv
+
 Upsampling = Literal["bilinear", "subpixel", "nearest"]
 """How features are enlarged.
 
@@ -100,7 +102,7 @@ class Upsample(nn.Module):
                 f"upsampling is {self.method!r}, but one of {get_args(Upsampling)} is wanted."
             )
         copies = self.factor**2 if self.method == "subpixel" else 1
-        x = nn.Conv(
+        x = Conv(
             copies * self.width,
             (1, 1),
             dtype=self.dtype,

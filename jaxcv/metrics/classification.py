@@ -90,7 +90,10 @@ class ClassificationMetrics:
         valid = unmasked & in_range
         label = jnp.where(in_range, label, 0)
 
-        scores = _scores(logits, labels.astype(jnp.float32)) if dense else _hits(logits, label)
+        if dense:
+            scores = _scores_of_distributions(logits, labels.astype(jnp.float32))
+        else:
+            scores = _scores_of_classes(logits, label)
         cross_entropy, brier, confidence = scores
         losses = cross_entropy if losses is None else losses.astype(jnp.float32)
         prediction = jnp.argmax(logits, -1).astype(jnp.int32)
@@ -129,18 +132,28 @@ def _check_shapes(logits: jax.Array, labels: jax.Array) -> None:
         raise ValueError(f"labels [B] must be integers, found {labels.dtype}.")
 
 
-def _hits(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`_scores` of the distributions that are 1 at the labels [B], which are never written out."""
-    log_probabilities = jax.nn.log_softmax(logits)
-    probabilities = jnp.exp(log_probabilities)
-    is_label = jnp.arange(logits.shape[-1]) == label[:, None]
-    distance = jnp.where(is_label, probabilities - 1.0, probabilities)
-    own = jnp.take_along_axis(log_probabilities, label[:, None], -1)[:, 0]
-    return -own, jnp.sum(jnp.square(distance), -1), jnp.max(probabilities, -1)
+def _scores_of_classes(
+    logits: jax.Array, label: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Cross-entropy, Brier score and highest probability, [B] each, for labels [B].
+
+    With e_c = exp(z_c - max z), r the sum of e_c over the other classes and s = r + e_y:
+    `log(s) - (z_y - max z)`, `(sum_{c != y} e_c^2 + r^2) / s^2` and `1 / s`. One exponential a logit
+    and no one-hot, and nothing cancels where the label's own probability is nearly 1.
+    """
+    highest = jnp.max(logits, -1)
+    own = jnp.take_along_axis(logits, label[:, None], -1)[:, 0] - highest
+    is_own = jnp.arange(logits.shape[-1]) == label[:, None]
+    others = jnp.where(is_own, 0.0, jnp.exp(logits - highest[:, None]))
+    rest, squares = jnp.sum(others, -1), jnp.sum(jnp.square(others), -1)
+    total = rest + jnp.exp(own)
+    return jnp.log(total) - own, (squares + jnp.square(rest)) / jnp.square(total), 1 / total
 
 
-def _scores(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Cross-entropy, Brier score and highest probability, [B] each."""
+def _scores_of_distributions(
+    logits: jax.Array, target: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same for labels [B, C]."""
     log_probabilities = jax.nn.log_softmax(logits)
     probabilities = jnp.exp(log_probabilities)
     # 0 * -inf must be 0: an impossible class that does not occur costs nothing.

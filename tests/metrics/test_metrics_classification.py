@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jaxcv.metrics.classification import ClassificationMetrics, summary
+from jaxcv.metrics.confusion import class_counts, confusion_matrices, count_by_product
 
 AXIS = "shards"
 ROWS, CLASSES = 64, 7
@@ -90,6 +91,62 @@ def test_scores_are_those_of_scikit_learn(seed):
     assert result["brier_score"] == pytest.approx(
         np.square(probabilities - np.eye(CLASSES)[labels]).sum(1).mean(), rel=1e-5
     )
+
+
+@hypothesis.given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 2, 5, 12]),
+    st.sampled_from([0.01, 1.0, 10.0, 100.0]),
+)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_sums_of_classes_are_those_of_float64(seed, classes, spread):
+    rng = np.random.default_rng(seed)
+    logits = (spread * rng.normal(size=(20, classes))).astype(np.float32)
+    labels = rng.integers(0, classes, 20).astype(np.int32)
+    one_hot = np.eye(classes)[labels]
+    exact = scipy.special.log_softmax(logits.astype(np.float64), -1)
+    found = jax.vmap(lambda z, y: count(z[None], y[None]))(logits, labels)
+    np.testing.assert_allclose(found.loss_sum, -(exact * one_hot).sum(-1), rtol=2e-6, atol=3e-7)
+    # Relative to itself, however small it is: it is the sum of squares of what is missing.
+    other = np.where(one_hot, -np.inf, exact)
+    missing = np.exp(scipy.special.logsumexp(other, -1)) if classes > 1 else np.zeros(20)
+    brier = np.exp(2 * other).sum(-1) + np.square(missing)
+    np.testing.assert_allclose(
+        found.brier_sum, brier, rtol=1e-4 if spread > 10 else 1e-5, atol=1e-37
+    )
+
+
+def test_classes_and_distributions_that_are_certain_agree():
+    logits, labels = draw(seed=3)
+    of_classes = count(logits, labels)
+    assert_equal(of_classes, count(logits, np.eye(CLASSES, dtype=np.float32)[labels]), rtol=1e-5)
+
+
+def test_an_impossible_class_costs_nothing_unless_it_is_the_label():
+    logits = jnp.array([[0.0, 0.0, -jnp.inf]])
+    metrics = count(logits, jnp.array([0]))
+    assert metrics.loss_sum == pytest.approx(np.log(2))
+    assert metrics.brier_sum == pytest.approx(0.5)
+    metrics = count(logits, jnp.array([2]))
+    assert metrics.loss_sum == np.inf
+    assert metrics.brier_sum == pytest.approx(1.5)
+
+
+@pytest.mark.slow
+def test_counts_are_exact_beyond_two_to_the_24():
+    # float32 stops counting at 2^24; so would any sum of ones in it.
+    rows = 2**24 + 3
+    labels = jnp.zeros((1, rows), jnp.int32).at[0, 0].set(1)
+    matrix = confusion_matrices(labels, jnp.zeros_like(labels), 2)
+    assert matrix.tolist() == [[[rows - 1, 0], [1, 0]]]
+    known = jnp.ones((1, rows), bool)
+    product = count_by_product(labels, jnp.zeros_like(labels), known, 2)
+    assert product.tolist() == [[[rows - 1, 0], [1, 0]]]
+    assert class_counts(labels, 2).tolist() == [[rows - 1, 1]]
+    metrics = count(jnp.stack([0 * labels[0], labels[0] - 1], -1).astype(jnp.float32), labels[0])
+    assert (metrics.count, metrics.correct, metrics.top_k_correct) == (rows, rows - 1, rows)
+    assert metrics.calibration.count.sum() == rows
+    assert metrics.confusion.tolist() == [[rows - 1, 0], [1, 0]]
 
 
 def test_calibration_is_the_definition():

@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcv.train.compiler import compiler_options
 from jaxcv.train.step import AXIS
 
 Strategy = Literal["pmap", "shard_map"]
@@ -26,13 +25,19 @@ class DeviceMap:
         devices: the devices; all of every process's, in the order of `jax.devices()`.
         strategy: `shard_map` (one jitted program) or `pmap` (the older interface to the same; over
             several processes, with more work on the host per call).
+        compiler_options: for XLA, as `jaxcv.train.compiler.compiler_options` gives them to a run. With
+            any, what is mapped is a program of its own and cannot be part of another `jax.jit`.
     """
 
     def __init__(
-        self, devices: Sequence[jax.Device] | None = None, strategy: Strategy = "shard_map"
+        self,
+        devices: Sequence[jax.Device] | None = None,
+        strategy: Strategy = "shard_map",
+        compiler_options: dict[str, str] | None = None,
     ) -> None:
         self.devices = tuple(devices if devices is not None else jax.devices())
         self.strategy = strategy
+        self.compiler_options = compiler_options or {}
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
         self.local_count = sum(d.process_index == jax.process_index() for d in self.devices)
 
@@ -73,8 +78,7 @@ class DeviceMap:
             # the step's own psum would multiply it by the device count. False has pmap's meaning.
             check_vma=False,
         )
-        options = compiler_options(self.devices)
-        return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
+        return jax.jit(mapped, donate_argnums=donate, compiler_options=self.compiler_options)
 
     def _pmap(
         self,
@@ -111,7 +115,7 @@ class DeviceMap:
             call,
             donate_argnums=donate,
             out_shardings=shardings,
-            compiler_options=compiler_options(self.devices),
+            compiler_options=self.compiler_options,
         )
 
     def _stacked(self, array: Any, axis: int) -> Any:

@@ -19,6 +19,7 @@ from jaxcv.train.checks import (
     check_model,
     check_sizes,
 )
+from jaxcv.train.compiler import compiler_options
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
@@ -133,7 +134,8 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
         ValueError: from the data set, the model or the optimiser, likewise.
     """
     runtime = runtime or Runtime()
-    device_map = DeviceMap(choose_devices(runtime), runtime.strategy)
+    devices = choose_devices(runtime)
+    device_map = DeviceMap(devices, runtime.strategy, compiler_options(devices))
     check_sizes(experiment, runtime, device_map)
     train_source = experiment.data.open("train")
     test_source = experiment.data.open("test")

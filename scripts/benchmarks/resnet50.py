@@ -87,12 +87,13 @@ def our_side(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[in
 
     from jaxcv.tasks import Classification
     from jaxcv.train import SGD, DeviceMap, Optimizer, create_state, make_train_step
+    from jaxcv.train.compiler import compiler_options
 
     task = Classification(num_classes=CLASSES, label_smoothing=SMOOTHING)
     algorithm = SGD(momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     optimizer = Optimizer(learning_rate=RATE, algorithm=algorithm, decay_all=True)
     transformation = optimizer.transformation(1_000_000)
-    devices = DeviceMap(jax.devices()[:1])
+    devices = DeviceMap(jax.devices()[:1], compiler_options=compiler_options(jax.devices()[:1]))
     step = devices.map(make_train_step(model, task, transformation), (None, 0), donate=(0,))
     batch = {
         "image": images,

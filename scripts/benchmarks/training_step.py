@@ -160,11 +160,13 @@ def _ours(case: Case, values: Any) -> tuple[Any, Any, Any]:
 
     from jaxcv.tasks import Classification
     from jaxcv.train import DeviceMap, create_state, make_train_step
+    from jaxcv.train.compiler import compiler_options
     from scripts.benchmarks import networks
 
     model, task = networks.ours(case.network), Classification(num_classes=CLASSES)
     optimizer = optax.sgd(RATE, MOMENTUM)
-    device_map = DeviceMap(jax.devices()[:1])
+    devices = jax.devices()[:1]
+    device_map = DeviceMap(devices, compiler_options=compiler_options(devices))  # as a run does
     state = create_state(model, optimizer, IMAGE, seed=0, task=task)
     ordered = model.init(jax.random.key(0), jnp.zeros((1, *IMAGE)))["params"]
     state = dataclasses.replace(state, params=networks.filled(ordered, iter(values)))

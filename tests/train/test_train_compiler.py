@@ -45,7 +45,9 @@ def test_convolutions_under_a_device_map_are_not_given_to_ynnpack():
         numbers = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
 
-    mapped = DeviceMap(jax.devices()[:1]).map(convolve, (0, None), out=0)
+    devices = jax.devices()[:1]
+    options = compiler.compiler_options(devices)
+    mapped = DeviceMap(devices, compiler_options=options).map(convolve, (0, None), out=0)
     assert "ynn_fusion" in jax.jit(convolve).lower(x, kernel).compile().as_text()
     assert "ynn_fusion" not in mapped.lower(x, kernel).compile().as_text()
     np.testing.assert_allclose(mapped(x, kernel)[0, 4, 4], 9 * 32)

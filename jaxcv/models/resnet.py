@@ -12,7 +12,7 @@ from jaxcv.models.backbone import check_strides
 from jaxcv.models.convolution import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
-from jaxcv.models.pooling import global_average_pool
+from jaxcv.models.pooling import global_average_pool, max_pool
 
 Depth = Literal[18, 34, 50, 101, 152]
 
@@ -181,7 +181,7 @@ class ResNetBackbone(nn.Module):
         if self.stem == "imagenet":
             pyramid[2] = x
             if max(strides) > 2:
-                x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+                x = max_pool(x, 3, stride=2, padding=1)
         dilation = 1
         for stage, stride in enumerate(self._stage_strides):
             if stride > max(strides):

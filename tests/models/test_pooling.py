@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcv.models.pooling import global_average_pool, max_pool_2x2
+from jaxcv.models.pooling import global_average_pool, max_pool, max_pool_2x2
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
@@ -23,6 +23,36 @@ def test_max_pool_is_flax_max_pool(size):
     ((_, ours), our_gradient), ((_, wanted), wanted_gradient) = results
     np.testing.assert_array_equal(ours, wanted)
     np.testing.assert_array_equal(our_gradient, wanted_gradient)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "shape"),
+    [
+        (3, 2, 1, (8, 9)),
+        (3, 2, 1, (7, 4)),
+        (2, 2, 0, (5, 6)),
+        (3, 1, 1, (4, 5)),
+        (5, 3, 2, (11, 9)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_max_pool_of_any_window_is_flax_max_pool(size, stride, padding, shape, dtype):
+    # All different, so that there are no ties.
+    x = np.random.default_rng(0).permutation(2 * shape[0] * shape[1]).reshape(1, *shape, 2)
+    x = jnp.asarray(x - shape[0] * shape[1], dtype)
+
+    def theirs(x):
+        return nn.max_pool(x, (size, size), (stride, stride), ((padding, padding),) * 2)
+
+    results = [
+        jax.jit(jax.value_and_grad(lambda x, f=f: (jnp.sum(jnp.sin(f(x))), f(x)), has_aux=True))(x)
+        for f in (lambda x: max_pool(x, size, stride, padding), theirs)
+    ]
+    ((_, ours), our_gradient), ((_, wanted), wanted_gradient) = results
+    np.testing.assert_array_equal(ours, wanted)
+    tolerance = 1e-6 if dtype == "float32" else 2e-2
+    ours, wanted = (np.asarray(g, np.float32) for g in (our_gradient, wanted_gradient))
+    np.testing.assert_allclose(ours, wanted, rtol=tolerance, atol=tolerance)
 
 
 def test_ties_share_the_gradient():

@@ -7,6 +7,7 @@ convolutions without groups are lowered by shape:
 * 1x1: products of matrices (`pointwise`);
 * 3x3 of many channels, and their gradients: Winograd's algorithm (`winograd`);
 * few channels: neighbouring columns taken as channels (`blocks`);
+* input gradients of strided convolutions: a dense convolution for each phase of the stride (`subpixel`);
 * every other, and every other gradient: the one form that XLA has a fast routine for (`canonical`),
   which it finds by itself only outside of loops.
 

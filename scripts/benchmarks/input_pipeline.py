@@ -1,6 +1,6 @@
 """From JPEG files to batches: images per second on one core, beside other input pipelines.
 
-    python scripts/benchmarks/input_pipeline.py --peer-python PYTHON
+    PEER_PYTHON=PYTHON python -m scripts.benchmarks input_pipeline
 
 Each contender reads the same JPEGs from a folder, in an order of its own, cuts a random rectangle out
 of each (8% to 100% of the area, ratio 3/4 to 4/3), scales it to 224x224 by a bilinear filter, and
@@ -15,7 +15,6 @@ PYTHON, for TensorFlow and JAX may want different environments, or else left out
 
 import argparse
 import importlib.util
-import json
 import os
 import pathlib
 import statistics
@@ -28,69 +27,63 @@ from typing import Any
 
 import numpy as np
 
+from scripts.benchmarks import contenders
+
+IMAGES, PHOTO = 512, (375, 500)
 SIZE, BATCH = 224, 128
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--height", type=int, default=375)
-    parser.add_argument("--width", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--core", type=int, default=0)
-    parser.add_argument("--peer-python", help="Python with the peers that are not installed here")
-    parser.add_argument("--json", type=pathlib.Path, help="where to write the figures")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        work(options.worker, options.folder)
-        return
+def run(options: argparse.Namespace) -> list[contenders.Row]:
+    """Lets the contenders take turns; ratios are to our best."""
     with tempfile.TemporaryDirectory() as folder:
-        write_photos(pathlib.Path(folder), options.images, (options.height, options.width))
-        figures = compare(folder, options)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_photos(pathlib.Path(folder), IMAGES, PHOTO)
+        workers = start(folder, options)
+        seconds: dict[str, list[float]] = {name: [] for name in workers}
+        for turn in range(options.rounds + 1):  # the first round warms up
+            for name in list(workers) if turn % 2 else reversed(workers):
+                images, cpu = workers[name].run()
+                if turn:
+                    seconds[name].append(cpu / images)
+        for worker in workers.values():
+            worker.stop()
+    ratios = {}
+    for name, theirs in seconds.items():
+        if name != OURS:
+            each = [own / other for own, other in zip(seconds[OURS], theirs, strict=True)]
+            ratios[name] = (statistics.median(each), min(each), max(each))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    row = contenders.Row(
+        benchmark="input_pipeline",
+        case=f"JPEG {PHOTO[1]}x{PHOTO[0]} to {SIZE}x{SIZE}, per image, CPU time of one core",
+        seconds=medians,
+        ratios=ratios,
+        notes={f"images/s, {name}": round(1 / each) for name, each in medians.items()},
+    )
+    contenders.show(row)
+    return [row]
 
 
-def compare(folder: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Runs all contenders in turns and prints a table of ratios to ours."""
+def start(folder: str, options: argparse.Namespace) -> dict[str, "Worker"]:
+    """The contenders that can be run, by name."""
     workers = {}
+    pythons = (sys.executable, os.environ.get("PEER_PYTHON"))
     for name, (_, module) in CONTENDERS.items():
-        python = next((p for p in (sys.executable, options.peer_python) if has(p, module)), None)
+        python = next((p for p in pythons if has(p, module)), None)
         if python is None:
             print(f"{name}: left out, there is no {module}")
         elif (worker := Worker(python, name, folder, options.core)).is_ready():
             workers[name] = worker
         else:
-            print(f"{name}: left out, its {module} does not work here")
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(options.rounds + 1):  # the first round warms up
-        for name in list(workers) if turn % 2 else reversed(workers):
-            images, cpu = workers[name].run()
-            if turn:
-                seconds[name].append(cpu / images)
-    for worker in workers.values():
-        worker.stop()
-    ours = seconds[OURS]
-    figures = {}
-    print(f"\n{options.images} JPEGs of {options.width}x{options.height}, one core, one thread")
-    print(f"{'':44}{'images/s':>10}{'ours / theirs':>15}{'of rounds':>14}")
-    for name, theirs in seconds.items():
-        ratios = sorted(other / own for own, other in zip(ours, theirs, strict=True))
-        low, ratio, high = ratios[0], statistics.median(ratios), ratios[-1]
-        rate = 1 / statistics.median(theirs)
-        figures[name] = {"images_per_second_per_core": rate, "ours_is_faster_by": ratios}
-        print(f"{name:44}{rate:10.0f}{ratio:15.2f}{low:8.2f}-{high:.2f}")
-    return figures
+            print(f"{name}: left out, it does not start here")
+    return workers
 
 
 class Worker:
     """A contender in a process of its own, on one core."""
 
     def __init__(self, python: str, name: str, folder: str, core: int):
-        command = [python, __file__, "--worker", name, "--folder", folder]
+        command = [python, "-m", "scripts.benchmarks.input_pipeline", name, folder]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -343,7 +336,7 @@ def rectangle(
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-OURS = "jaxcv, antialiased"
+OURS = contenders.OURS + ", antialiased"
 GENERATOR = np.random.default_rng(0)
 
 CONTENDERS: dict[str, tuple[Callable[[str], Passes], str]] = {
@@ -359,4 +352,4 @@ CONTENDERS: dict[str, tuple[Callable[[str], Passes], str]] = {
 
 
 if __name__ == "__main__":
-    main()
+    work(*sys.argv[1:])

@@ -1,26 +1,16 @@
-"""Metrics over millions of rows, beside plain PyTorch and NumPy, on one core.
+"""Metrics over millions of rows, beside plain PyTorch and NumPy.
 
-    python scripts/benchmarks/metrics.py
+    python -m scripts.benchmarks metrics --threads 1 --clock cpu
 
 Ours are the jitted functions that an evaluation runs on the device; the peers are written as one
 would with the library: `torch.bincount` for a confusion matrix (torchmetrics does so too), `topk` for
 top-5, `log_softmax` for the loss. Before the clock starts both are checked to give the same figures.
-The contenders take turns, pinned to one core with one thread; a ratio is the median over the rounds
-of ours to theirs within a round, in CPU seconds (below 1 is faster), with the least and the largest.
+Verification has a benchmark of its own, `verification.py`.
 """
 
 import argparse
-import json
-import os
-import pathlib
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
-
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false " + os.environ.get("XLA_FLAGS", "")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np
@@ -29,59 +19,41 @@ import torch
 from jaxcv.metrics import ClassificationMetrics, SegmentationMetrics
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.confusion import confusion_matrices
+from scripts.benchmarks import contenders
 
+ROWS = 10_000_000
+LOGITS = 50_000_000  # in a batch, B * C
 Contender = Callable[[], Any]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--logits", type=int, default=50_000_000, help="logits in a batch, B * C")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--core", type=int, default=0)
-    parser.add_argument("--json", type=pathlib.Path, help="where to write the figures")
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {options.core})
-    torch.set_num_threads(1)
-    figures = {}
-    print(f"{'':46}{'ours':>10}{'theirs':>12}{'ratio':>8}{'of rounds':>14}")
-    parts = [
-        *(lambda classes=classes: confusion(options.rows, classes) for classes in (10, 100, 1000)),
-        *(
-            lambda classes=classes: classification(options.logits // classes, classes)
-            for classes in (10, 100, 1000)
-        ),
-        lambda: calibration(options.rows),
-        lambda: segmentation(4, 512, 21),
-    ]
-    for part in parts:
-        name, ours, theirs = part()
-        # A confidence at the very edge of a bin may fall to either side: a row or two of thousands.
+def run(options: argparse.Namespace) -> list[contenders.Row]:
+    """Times every case that is asked for."""
+    torch.set_num_threads(options.threads)
+    rows = []
+    for make, sizes, peer in cases():
+        name = f"{make.__name__}, {' x '.join(f'{size:,}' for size in sizes)}"
+        if not contenders.wanted(name, options):
+            continue
+        ours, theirs = make(*sizes)
+        # A confidence at the very edge of a bin may fall to either side: a few rows of thousands.
         np.testing.assert_allclose(ours(), theirs(), rtol=1e-4, atol=3, err_msg=name)
-        figures[name] = compare(name, ours, theirs, options.rounds)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        both = {contenders.OURS: ours, peer: theirs}
+        rows.append(contenders.compare("metrics", name, both, options))
+        contenders.show(rows[-1])
+    return rows
 
 
-def compare(name: str, ours: Contender, theirs: Contender, rounds: int) -> dict[str, Any]:
-    """Takes turns and prints a row."""
-    seconds: dict[Contender, list[float]] = {ours: [], theirs: []}
-    for turn in range(rounds):
-        for contender in (ours, theirs) if turn % 2 else (theirs, ours):
-            start = time.process_time()
-            contender()
-            seconds[contender].append(time.process_time() - start)
-    ratios = sorted(own / other for own, other in zip(seconds[ours], seconds[theirs], strict=True))
-    own, other = statistics.median(seconds[ours]), statistics.median(seconds[theirs])
-    ratio = statistics.median(ratios)
-    print(
-        f"{name:46}{own:8.3f} s{other:10.3f} s{ratio:8.2f}{ratios[0]:8.2f}-{ratios[-1]:.2f}",
-        flush=True,
-    )
-    return {"seconds": own, "their_seconds": other, "ratios": ratios}
+def cases() -> Iterator[tuple[Callable[..., tuple[Contender, Contender]], tuple[int, ...], str]]:
+    """A function that makes the contenders, its arguments, and the peer's name."""
+    for classes in (10, 100, 1000):
+        yield confusion, (ROWS, classes), "torch"
+    for classes in (10, 100, 1000):
+        yield classification, (LOGITS // classes, classes), "torch"
+    yield calibration, (ROWS,), "numpy"
+    yield segmentation, (4, 512, 21), "torch"
 
 
-def confusion(rows: int, classes: int) -> tuple[str, Contender, Contender]:
+def confusion(rows: int, classes: int) -> tuple[Contender, Contender]:
     """[C, C] counts of pairs of classes: exact integers on both sides."""
     rng = np.random.default_rng(0)
     labels, predictions = rng.integers(0, classes, (2, rows), dtype=np.int32)
@@ -93,11 +65,10 @@ def confusion(rows: int, classes: int) -> tuple[str, Contender, Contender]:
         cells = torch.bincount(pair[0] * classes + pair[1], minlength=classes**2)
         return cells.reshape(classes, classes).numpy()
 
-    name = f"confusion matrix, {rows:,} rows, {classes} classes"
-    return name, lambda: np.asarray(ours(*on_device)), theirs
+    return lambda: np.asarray(ours(*on_device)), theirs
 
 
-def classification(rows: int, classes: int) -> tuple[str, Contender, Contender]:
+def classification(rows: int, classes: int) -> tuple[Contender, Contender]:
     """All of `ClassificationMetrics`: loss, accuracy, top 5, Brier, classes, calibration."""
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((rows, classes), dtype=np.float32)
@@ -125,10 +96,10 @@ def classification(rows: int, classes: int) -> tuple[str, Contender, Contender]:
         sums = [loss, brier.sum(dtype=torch.float64), (prediction == y).sum(), top.sum()]
         return [*map(float, (*sums, *torch.bincount(y, minlength=classes), *bins))]
 
-    return f"classification, {rows:,} rows, {classes} classes", ours, theirs
+    return ours, theirs
 
 
-def calibration(rows: int) -> tuple[str, Contender, Contender]:
+def calibration(rows: int) -> tuple[Contender, Contender]:
     """15 bins of confidence."""
     rng = np.random.default_rng(0)
     confidence = rng.random(rows, dtype=np.float32)
@@ -146,10 +117,10 @@ def calibration(rows: int) -> tuple[str, Contender, Contender]:
         np.bincount(index, confidence, minlength=15)
         return [*counts.tolist(), *np.bincount(index, correct, minlength=15).astype(int).tolist()]
 
-    return f"calibration, {rows:,} rows (NumPy)", ours, theirs
+    return ours, theirs
 
 
-def segmentation(images: int, side: int, classes: int) -> tuple[str, Contender, Contender]:
+def segmentation(images: int, side: int, classes: int) -> tuple[Contender, Contender]:
     """Confusion of pixels, loss and mean IoU within each image."""
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((images, side, side, classes), dtype=np.float32)
@@ -167,8 +138,4 @@ def segmentation(images: int, side: int, classes: int) -> tuple[str, Contender, 
         cells = torch.bincount((y * classes + z.argmax(-1)).ravel(), minlength=classes**2)
         return np.append(cells.numpy(), float(loss))
 
-    return f"segmentation, {images} images of {side}x{side}, {classes} classes", ours, theirs
-
-
-if __name__ == "__main__":
-    main()
+    return ours, theirs

@@ -132,6 +132,12 @@ def test_an_impossible_class_costs_nothing_unless_it_is_the_label():
     assert metrics.brier_sum == pytest.approx(1.5)
 
 
+def test_more_cells_than_an_index_reaches_are_refused():
+    labels = jax.ShapeDtypeStruct((2**11, 4), jnp.int32)
+    with pytest.raises(ValueError, match="count fewer examples at a time"):
+        jax.eval_shape(lambda x: confusion_matrices(x, x, 1024), labels)
+
+
 @pytest.mark.slow
 def test_counts_are_exact_beyond_two_to_the_24():
     # float32 stops counting at 2^24; so would any sum of ones in it.

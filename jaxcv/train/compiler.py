@@ -35,11 +35,12 @@ def compiler_options(devices: Sequence[jax.Device]) -> dict[str, str]:
 def _accepted() -> dict[str, str]:
     nothing = jax.ShapeDtypeStruct((), jnp.float32)
     accepted = {}
-    for name, value in _ON_CPU.items():
-        trial = jax.jit(lambda x: x, compiler_options={name: value}, backend="cpu")
-        try:
-            trial.lower(nothing).compile()
-        except (jax.errors.JaxRuntimeError, ValueError):
-            continue
-        accepted[name] = value
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        for name, value in _ON_CPU.items():
+            trial = jax.jit(lambda x: x, compiler_options={name: value})
+            try:
+                trial.lower(nothing).compile()
+            except (jax.errors.JaxRuntimeError, ValueError):
+                continue
+            accepted[name] = value
     return accepted

@@ -299,7 +299,7 @@ def test_gradients_are_channels_last_for_xla():
     step = jax.jit(jax.grad(functools.partial(loss, convolution), (0, 1)))
     lines = step.lower(x, kernel).as_text().splitlines()
     convolutions = [line for line in lines if "stablehlo.convolution" in line]
-    assert len(convolutions) == 3
+    assert len(convolutions) >= 3  # one, and a gradient for each argument, in parts or whole
     assert all("dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in c for c in convolutions)
 
 

@@ -124,7 +124,7 @@ def test_predict_draws_and_writes_coco(workdir, capsys, tmp_path):
     assert [category["id"] for category in table["categories"]] == [1, 4, 7]
     assert len(table["annotations"]) == sum(len(row["detections"]) for row in rows) > 0
     status, _, err = run(
-        capsys, "predict", workdir, tmp_path / "one.png", "--flip", "True", "--devices", "1"
+        capsys, "predict", workdir, tmp_path / "one.png", "--flip", "--devices", "1"
     )
     assert status == 2
     assert "--flip is for runs that segment" in err

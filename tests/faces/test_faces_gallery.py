@@ -155,7 +155,9 @@ def test_no_embedding_is_shown(make, caplog):
     caplog.set_level("DEBUG")
     gallery.enroll("Ada", rows)
     matches = gallery.search(rows)
-    shown = repr(gallery) + repr(matches) + repr(vars(gallery).get("_contents")) + caplog.text
+    # JAX itself logs how many seconds it compiled for, which may be any number.
+    logged = [r.getMessage() for r in caplog.records if not r.name.startswith("jax.")]
+    shown = repr(gallery) + repr(matches) + repr(vars(gallery).get("_contents")) + str(logged)
     for number in ("0.866", "0.49", "0.5,", "0.707"):
         assert number not in shown
 

@@ -2,7 +2,8 @@
 
     python -m jaxcv train bccd_retinanet --workdir runs/bccd_retinanet
 
-Data, size and augmentation are those of `bccd_fcos`, at half its length. Time and result: see the README.
+Data, size and augmentation are those of `bccd_fcos`, at half its length. It has not been run to its end by
+this project.
 """
 
 import dataclasses

@@ -31,9 +31,9 @@ def experiment() -> Experiment:
             clip_norm=5.0,
         ),
         batch_size=32,
-        steps=300,
+        steps=220,
         augment=(RandomHorizontalFlip(),),
         preprocess=(Normalize(),),
         eval_batch_size=64,
-        eval_every=300,
+        eval_every=220,
     )

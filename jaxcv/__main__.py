@@ -1,7 +1,5 @@
 """`python -m jaxcv`."""
 
-import sys
+from jaxcv.cli import launch
 
-from jaxcv.cli import main
-
-sys.exit(main())
+launch()

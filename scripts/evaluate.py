@@ -1,8 +1,6 @@
 """Launcher: `python scripts/evaluate.py DIR ...` is `jaxcv evaluate DIR ...`."""
 
-import sys
-
-from jaxcv.cli import main
+from jaxcv.cli import launch
 
 if __name__ == "__main__":
-    sys.exit(main(["evaluate", *sys.argv[1:]]))
+    launch("evaluate")

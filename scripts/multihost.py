@@ -11,7 +11,7 @@ import sys
 
 import jax
 
-from jaxcv.cli import main
+from jaxcv.cli import main, use_large_pages
 
 
 def launch(words: list[str]) -> int:
@@ -29,4 +29,5 @@ def launch(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    use_large_pages()
     sys.exit(launch(sys.argv[1:]))

@@ -1,8 +1,6 @@
 """Launcher: `python scripts/predict.py DIR IMAGE ...` is `jaxcv predict DIR IMAGE ...`."""
 
-import sys
-
-from jaxcv.cli import main
+from jaxcv.cli import launch
 
 if __name__ == "__main__":
-    sys.exit(main(["predict", *sys.argv[1:]]))
+    launch("predict")

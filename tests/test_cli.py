@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,29 @@ def test_help_imports_no_jax(words):
     imported = ast.literal_eval(result.stdout.splitlines()[-1])
     assert "jaxcv.cli" in imported
     assert not {"jax", "jaxlib", "flax", "numpy", "tyro"} & set(imported)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is Linux's")
+@pytest.mark.parametrize("own", [None, "glibc.malloc.check=0"])
+def test_the_process_starts_anew_once_with_large_pages_unless_it_has_settings_of_its_own(own):
+    code = (
+        "import os, sys; from jaxcv.cli import use_large_pages; print('started', flush=True)\n"
+        "use_large_pages(); print(os.environ['GLIBC_TUNABLES'], sys.flags.utf8_mode, sys.argv[1:])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    if own is not None:
+        environment["GLIBC_TUNABLES"] = own
+    result = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code, "a word", "--field"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    *starts, last = result.stdout.splitlines()
+    assert len(starts) == (2 if own is None else 1)
+    assert last.startswith("glibc.malloc.hugetlb=1:" if own is None else own)
+    assert last.endswith(" 1 ['a word', '--field']")
 
 
 def test_importing_imports_neither_tensorflow_nor_torch():

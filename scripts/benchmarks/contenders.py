@@ -61,16 +61,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def prepare(options: argparse.Namespace) -> None:
     """Binds the process to its cores; before JAX, PyTorch or Keras is imported."""
+    if not options.plain_malloc:
+        from jaxcv.cli import use_large_pages
+
+        use_large_pages()  # as `jaxcv train` does, and for all contenders alike
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to use
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[options.core : options.core + options.threads])
-    if not options.plain_malloc:
-        from jaxcv.cli import keep_freed_memory
-
-        keep_freed_memory()  # as `jaxcv train` does, and for all contenders alike
 
 
 def wanted(case: str, options: argparse.Namespace) -> bool:

@@ -1,14 +1,11 @@
 """Options for XLA: those it knows are used, those it does not know are left out."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from jaxcv.cli import keep_freed_memory
 from jaxcv.train import DeviceMap, compiler
 
 
@@ -51,8 +48,3 @@ def test_convolutions_under_a_device_map_are_not_given_to_ynnpack():
     assert "ynn_fusion" in jax.jit(convolve).lower(x, kernel).compile().as_text()
     assert "ynn_fusion" not in mapped.lower(x, kernel).compile().as_text()
     np.testing.assert_allclose(mapped(x, kernel)[0, 4, 4], 9 * 32)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_memory_is_kept_where_the_c_library_can():
-    assert isinstance(keep_freed_memory(), bool)

@@ -18,25 +18,36 @@ from jaxcv.models.convolution import canonical
 from jaxcv.models.convolution.geometry import Geometry
 
 _LARGEST = 8
-_GAIN = 1.1
+_GAIN, _GAIN_FILTER = 1.1, 1.2
+_LANES, _LANES_FILTER = 12, 4
 
 
 def best_factor(geometry: Geometry, channels: int, width: int) -> int:
-    """How many output columns to take together; 1 where that does not pay.
+    """How many output columns to take together forwards; 1 where that does not pay."""
+    return _best(geometry, channels, width, _LANES, _GAIN)
 
-    The model of the time per useful multiplication is `inflation * (1 + 12 / bC) (1 + 12 / bD)`, fitted
-    to measurements on a Zen 3 processor with 8 lanes to a vector.
+
+def best_filter_factor(geometry: Geometry, channels: int, width: int) -> int:
+    """How many to take together in the filter's gradient, where wide vectors gain less."""
+    return _best(geometry, channels, width, _LANES_FILTER, _GAIN_FILTER)
+
+
+def _best(geometry: Geometry, channels: int, width: int, lanes: int, gain: float) -> int:
+    """The factor of the least cost, or 1 where it is not cheaper by `gain`.
+
+    The model of the time per useful multiplication is `inflation * (1 + lanes / bC) (1 + lanes / bD)`,
+    fitted to measurements on processors with 8 and 16 lanes to a vector.
     """
     if geometry.dilation != (1, 1):
         return 1
 
     def cost(factor: int) -> float:
-        lanes = (1 + 12 / (factor * channels)) * (1 + 12 / (factor * width))
-        return inflation(geometry, factor) * lanes
+        filled = (1 + lanes / (factor * channels)) * (1 + lanes / (factor * width))
+        return inflation(geometry, factor) * filled
 
     factors = [b for b in range(1, _LARGEST + 1) if geometry.output[1] % b == 0]
     best = min(factors, key=cost)
-    return best if cost(best) * _GAIN < cost(1) else 1
+    return best if cost(best) * gain < cost(1) else 1
 
 
 def inflation(geometry: Geometry, factor: int) -> float:
@@ -46,32 +57,51 @@ def inflation(geometry: Geometry, factor: int) -> float:
 
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry, factor: int) -> jax.Array:
     """[B, H, W, C] and [h, w, C, D] -> [B, H', W', D]; `factor` divides W', and dilation is 1."""
-    B, H, _, C = x.shape
-    h, w, _, D = kernel.shape
+    blocks, blocked = _blocks(x, geometry, factor)
+    y = canonical.forward(blocks, _shifted(kernel, geometry, factor), blocked)
+    return y.reshape(x.shape[0], *geometry.output, kernel.shape[3])
+
+
+def filter_gradient(
+    x: jax.Array, gradient: jax.Array, geometry: Geometry, factor: int
+) -> jax.Array:
+    """[B, H, W, C] and [B, H', W', D] -> [h, w, C, D]; `factor` divides W', and dilation is 1."""
+    blocks, blocked = _blocks(x, geometry, factor)
+    gradients = gradient.reshape(x.shape[0], *blocked.output, factor * gradient.shape[3])
+    kernel = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3], gradient.shape[3]), x.dtype)
+    back = jax.linear_transpose(lambda kernel: _shifted(kernel, geometry, factor), kernel)
+    return back(canonical.filter_gradient(blocks, gradients, blocked))[0]
+
+
+def _blocks(x: jax.Array, geometry: Geometry, factor: int) -> tuple[jax.Array, Geometry]:
+    """[B, H, W, C] -> [B, H, blocks, bC], and the convolution of the blocks, padding included."""
+    B, H, W, C = x.shape
     span = factor * geometry.strides[1]  # input columns from one block of outputs to the next
     seen = _blocks_seen(geometry, factor)
-    rows, columns = geometry.output
-    needed = (columns // factor - 1 + seen) * span
+    count = geometry.output[1] // factor - 1 + seen
     left = geometry.padding[1][0]
-    right = needed - x.shape[2] - left
+    right = count * span - W - left
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (0, 0, 0), (left, right, 0), (0, 0, 0)))
-    shifted = [
-        jnp.pad(kernel, ((0, 0), (at, seen * span - w - at), (0, 0), (0, 0)))
-        for at in range(0, span, geometry.strides[1])
-    ]
     blocked = dataclasses.replace(
         geometry,
-        size=(H, needed // span),
-        kernel=(h, seen),
+        size=(H, count),
+        kernel=(geometry.kernel[0], seen),
         strides=(geometry.strides[0], 1),
         padding=(geometry.padding[0], (0, 0)),
     )
-    y = canonical.forward(
-        x.reshape(B, H, needed // span, span * C),
-        jnp.stack(shifted, 3).reshape(h, seen, span * C, factor * D),
-        blocked,
-    )
-    return y.reshape(B, rows, columns, D)
+    return x.reshape(B, H, count, span * C), blocked
+
+
+def _shifted(kernel: jax.Array, geometry: Geometry, factor: int) -> jax.Array:
+    """[h, w, C, D] -> [h, blocks seen, bC, bD]: a copy an output column of a block, zeros elsewhere."""
+    h, w, C, D = kernel.shape
+    stride, seen = geometry.strides[1], _blocks_seen(geometry, factor)
+    span = factor * stride
+    copies = [
+        jnp.pad(kernel, ((0, 0), (at, seen * span - w - at), (0, 0), (0, 0)))
+        for at in range(0, span, stride)
+    ]
+    return jnp.stack(copies, 3).reshape(h, seen, span * C, factor * D)
 
 
 def _blocks_seen(geometry: Geometry, factor: int) -> int:

@@ -48,7 +48,11 @@ def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> ja
     elif _wide(geometry, x.shape[-1], gradient.shape[-1], _WIDE_FILTER):
         result = winograd.filter_gradient(x, gradient, geometry)
     else:
-        result = canonical.filter_gradient(x, gradient, geometry)
+        factor = blocks.best_filter_factor(geometry, x.shape[-1], gradient.shape[-1])
+        if factor > 1:
+            result = blocks.filter_gradient(x, gradient, geometry, factor)
+        else:
+            result = canonical.filter_gradient(x, gradient, geometry)
     return result.astype(dtype)
 
 

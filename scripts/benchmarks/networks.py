@@ -220,16 +220,21 @@ def keras_model(network: Network, values: Sequence[np.ndarray]) -> Any:
     import keras
     from keras import layers as kl
 
+    made = []  # a model lists its layers by their depth, not in the order of the network
+
+    def layer(new: Any, x: Any) -> Any:
+        made.append(new)
+        return new(x)
+
     def norm(x: Any) -> Any:
-        return kl.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+        return layer(kl.BatchNormalization(momentum=0.9, epsilon=1e-5), x)
 
     def conv(x: Any, width: int, size: int, stride: int = 1, **options: Any) -> Any:
         if stride > 1 and size > 1:
             x = kl.ZeroPadding2D(size // 2)(x)
         padding = "same" if stride == 1 else "valid"
-        return kl.Conv2D(width, size, stride, **{"padding": padding, "use_bias": False, **options})(
-            x
-        )
+        options = {"padding": padding, "use_bias": False, **options}
+        return layer(kl.Conv2D(width, size, stride, **options), x)
 
     gelu = partial(keras.activations.gelu, approximate=True)
     x = images = keras.Input(IMAGE)
@@ -239,8 +244,8 @@ def keras_model(network: Network, values: Sequence[np.ndarray]) -> Any:
             x = kl.MaxPooling2D(2)(x)
         x = kl.Flatten()(x)
         for width in (120, 84):
-            x = kl.Dense(width, activation="relu")(x)
-        x = kl.Dense(CLASSES)(x)
+            x = layer(kl.Dense(width, activation="relu"), x)
+        x = layer(kl.Dense(CLASSES), x)
     elif network.name == "resnet18":
         x = kl.ReLU()(norm(conv(x, network.widths[0], 3)))
         for width, stride in _blocks(network.widths[0]):
@@ -249,14 +254,15 @@ def keras_model(network: Network, values: Sequence[np.ndarray]) -> Any:
             if x.shape != y.shape:
                 x = norm(conv(x, width, 1, stride))
             x = kl.ReLU()(kl.Add()([x, y]))
-        x = kl.Dense(CLASSES)(kl.GlobalAveragePooling2D()(x))
+        x = layer(kl.Dense(CLASSES), kl.GlobalAveragePooling2D()(x))
     else:
         x = conv(x, 24, 2, padding="valid", use_bias=True, activation=gelu)
         for width in network.widths:
             x = kl.Activation(gelu)(norm(kl.MaxPooling2D(2)(conv(x, width, 3))))
             x = kl.Activation(gelu)(norm(conv(x, width, 3)))
-        x = kl.Dense(CLASSES, use_bias=False)(kl.GlobalMaxPooling2D()(x))
+        x = layer(kl.Dense(CLASSES, use_bias=False), kl.GlobalMaxPooling2D()(x))
     model = keras.Model(images, x)
-    for variable, value in zip(model.trainable_variables, values, strict=True):
+    variables = [variable for layer in made for variable in layer.trainable_variables]
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -199,7 +200,7 @@ def summary(metrics: ClassificationMetrics) -> dict[str, Any]:
     f1 = divide(2 * m.true_positives, m.predicted + m.support, empty=0.0)
 
     def per_example(total: np.ndarray) -> float:
-        return float(divide(total, m.count, empty=np.nan))
+        return float(total) / count if count else math.nan
 
     accuracy = per_example(m.correct)
     result: dict[str, Any] = {

@@ -23,6 +23,8 @@ from rich.progress import (
 )
 
 Row = dict[str, Any]
+# TensorBoard itself looks for news only every 30 seconds.
+_FLUSH_SECONDS = 10.0
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -64,6 +66,7 @@ class MetricLog:
         replacement.replace(path)
         self._file = path.open("a")
         self._directory, self._step = workdir / "tensorboard", step
+        self._flushed = time.monotonic()
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
@@ -76,23 +79,36 @@ class MetricLog:
         self._write_event(step, split, values)
 
     def _write_event(self, step: int, split: str, values: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        # One event for the row: `add_scalar` writes one for each value, and takes ten times as long.
+        # One event for the row, written here: `SummaryWriter` makes one for each value, and hands them
+        # through a queue to a thread, which takes ten times as long.
         numbers = [
             Summary.Value(tag=f"{split}/{name}", simple_value=value)
             for name, value in values.items()
             if isinstance(value, int | float) and math.isfinite(value)
         ]
-        self._events.file_writer.add_summary(Summary(value=numbers), step)
+        self._events.write_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=numbers))
+        )
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._events.flush()
+            self._flushed = time.monotonic()
 
     @functools.cached_property
     def _events(self) -> Any:
         # With the first row, while the devices are busy: the import alone takes up to seconds, since it
         # looks for PyTorch.
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        return SummaryWriter(str(self._directory), purge_step=self._step + 1)
+        self._directory.mkdir(exist_ok=True)
+        events = EventsWriter(str(self._directory / "events"))
+        # TensorBoard forgets what an earlier start left beyond this step.
+        start = SessionLog(status=SessionLog.START)
+        events.write_event(Event(wall_time=time.time(), step=self._step + 1, session_log=start))
+        return events
 
     def close(self) -> None:
         """Flushes both."""

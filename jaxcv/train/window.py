@@ -50,8 +50,9 @@ class Packing:
 
     def unpacked(self, vectors: dict[str, np.ndarray]) -> Any:
         """The pytree again, of vectors [size], or of those of several steps [steps, size]."""
+        steps = {name: vector.shape[:-1] for name, vector in vectors.items()}
         leaves = [
-            vectors[name][..., part].reshape((*vectors[name].shape[:-1], *shape))
+            vectors[name][..., part].reshape(steps[name] + shape)
             for name, part, shape in self._leaves
         ]
         return jax.tree.unflatten(self._tree, leaves)

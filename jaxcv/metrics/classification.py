@@ -199,7 +199,7 @@ def summary(metrics: ClassificationMetrics) -> dict[str, Any]:
     f1 = divide(2 * m.true_positives, m.predicted + m.support, empty=0.0)
 
     def per_example(total: np.ndarray) -> float:
-        return ratio(total, count)
+        return ratio(float(total), count)
 
     accuracy = per_example(m.correct)
     result: dict[str, Any] = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxcv.metrics.ratio import divide
+from jaxcv.metrics.ratio import divide, ratio
 
 
 @struct.dataclass
@@ -59,7 +59,7 @@ def expected_calibration_error(bins: CalibrationBins) -> float:
     gaps = np.abs(
         np.asarray(bins.correct, np.float64) - np.asarray(bins.confidence_sum, np.float64)
     )
-    return float(divide(gaps.sum(), np.sum(bins.count), empty=np.nan))
+    return ratio(gaps.sum(), np.sum(bins.count))
 
 
 def summary(bins: CalibrationBins) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flax import struct
 from jaxcv.metrics import calibration
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.confusion import class_counts, confusion_matrices
-from jaxcv.metrics.ratio import divide
+from jaxcv.metrics.ratio import divide, ratio
 
 MAX_CONFUSION_CLASSES = 1000
 """Above this many classes no confusion matrix is kept: it has C * C entries."""
@@ -199,7 +199,7 @@ def summary(metrics: ClassificationMetrics) -> dict[str, Any]:
     f1 = divide(2 * m.true_positives, m.predicted + m.support, empty=0.0)
 
     def per_example(total: np.ndarray) -> float:
-        return float(divide(total, m.count, empty=np.nan))
+        return ratio(float(total), count)
 
     accuracy = per_example(m.correct)
     result: dict[str, Any] = {
@@ -217,7 +217,7 @@ def summary(metrics: ClassificationMetrics) -> dict[str, Any]:
     present = (m.support + m.predicted) > 0
     scores = {"precision": precision, "recall": recall, "f1": f1}
     for name, values in scores.items():
-        result[f"macro_{name}"] = float(divide(values[present].sum(), present.sum(), empty=np.nan))
+        result[f"macro_{name}"] = ratio(values[present].sum(), present.sum())
         result[f"weighted_{name}"] = per_example((values * m.support).sum())
         # With one label and one prediction per example, each false positive is a false negative.
         result[f"micro_{name}"] = accuracy

@@ -17,6 +17,7 @@ from jaxcv.tasks import AXIS
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.state import Variables, variable_shapes
 
 
 class SetupError(ValueError):
@@ -136,16 +137,21 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
     return shape[1:]
 
 
-def check_model(experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
-    """Raises ValueError, from model or task, where the model's outputs do not fit the task."""
+def check_model(experiment: Experiment, image_shape: tuple[int, int, int]) -> Variables:
+    """Gives the shapes of the model's variables, see `variable_shapes`.
+
+    Raises:
+        SetupError: from model or task, where the model's outputs do not fit the task.
+    """
     images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
 
-    def outputs(images: jax.Array) -> Any:
-        model = experiment.model
-        variables = nn.unbox(model.init(jax.random.key(0), images, train=False))
-        return model.apply(variables, images, train=False)
+    def outputs(variables: Variables, images: jax.Array) -> Any:
+        return experiment.model.apply(variables, images, train=False)
 
     try:
-        experiment.task.check_outputs(jax.eval_shape(outputs, images), images)
+        shapes = variable_shapes(experiment.model, image_shape)
+        found = jax.eval_shape(outputs, nn.unbox(shapes), images)
+        experiment.task.check_outputs(found, images)
     except ValueError as error:
         raise SetupError(str(error)) from error
+    return shapes

@@ -70,14 +70,13 @@ def collect_examples(run: Run, variables: Variables) -> tuple[dict[str, np.ndarr
 
 def add_metrics(total: Any, metrics: Any) -> Any:
     """Adds a batch's sums to the total on the host, in 64 bits: counts stay exact."""
-    metrics = jax.tree.map(widened, jax.device_get(metrics))
+    metrics = jax.tree.map(lambda x: np.asarray(x, wide(x.dtype)), jax.device_get(metrics))
     return metrics if total is None else jax.tree.map(np.add, total, metrics)
 
 
-def widened(x: Any) -> np.ndarray:
-    """An array on the host in 64 bits."""
-    array = np.asarray(x)
-    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+def wide(dtype: np.dtype) -> type[np.number]:
+    """The type with 64 bits of a number's kind."""
+    return np.int64 if dtype.kind in "biu" else np.float64
 
 
 def evaluate_state(evaluate: Callable[[Variables], Summary], state: TrainState) -> Summary:

@@ -13,8 +13,9 @@ from jaxcv.train.parallel import DeviceMap, Layout
 
 Batch = dict[str, Any]
 PerDevice = Callable[[Any, Batch], Any]
-# Rows of the data set, which of them are real, and their epochs; of one step or of several.
-Order = tuple[Any, Any, Any]
+# [..., 3, rows] int32: rows of the data set, which of them are real, and their epochs. One array, since
+# what it costs to put arrays on the devices goes by their number.
+Order = Any
 # Of the order, this much is put on the devices at a time.
 _TABLE_STEPS = 256
 _TABLE_ROWS = 2**20
@@ -77,13 +78,11 @@ class ResidentFeed:
         """Gives `call(carry, step)`; see `Feed`."""
 
         def on_rows(carried: Any, arrays: Batch, order: Order, place: jax.Array) -> Any:
-            rows, mask, epoch = (
-                jax.lax.dynamic_index_in_dim(x, place, keepdims=False) for x in order
-            )
-            return function(carried, gathered(arrays, (rows, mask, epoch))), place + 1
+            chosen = jax.lax.dynamic_index_in_dim(order, place, keepdims=False)
+            return function(carried, gathered(arrays, chosen)), place + 1
 
         donated = (0,) if donate else ()
-        mapped = self._map.map(on_rows, (carry, None, 1, None), out=(out, None), donate=donated)
+        mapped = self._map.map(on_rows, (carry, None, 2, None), out=(out, None), donate=donated)
 
         def call(carried: Any, step: int) -> Any:
             result, place = mapped(carried, self._arrays, *self._order.at(step))
@@ -105,10 +104,10 @@ class ResidentFeed:
             def body(carried: Any, chosen: Order) -> Any:
                 return function(carried, gathered(arrays, chosen))
 
-            rows, mask, epoch = (jax.lax.dynamic_slice_in_dim(x, place, count) for x in order)
-            return jax.lax.scan(body, carried, (rows, mask, epoch)), place + count
+            chosen = jax.lax.dynamic_slice_in_dim(order, place, count)
+            return jax.lax.scan(body, carried, chosen), place + count
 
-        layouts = (carry, None, 1, None)
+        layouts = (carry, None, 2, None)
         mapped = self._map.map(on_rows, layouts, out=((carry, None), None), donate=(0,))
         one = self.bind(function, carry, out=(carry, None), donate=True)
         loops: bool | None = None  # decided at the first call, which traces the step in any case
@@ -144,11 +143,11 @@ class ResidentFeed:
 def gathered(arrays: Batch, chosen: Order) -> Batch:
     """The batch of the chosen rows, with what `Batches.origins` says of them."""
     rows, mask, epoch = chosen
-    return {**gather(arrays, rows, mask), "record": rows, "epoch": epoch}
+    return {**gather(arrays, rows, mask.astype(bool)), "record": rows, "epoch": epoch}
 
 
 class OrderOnDevices:
-    """Which rows of a resident data set make up the next steps, as tables on the devices.
+    """Which rows of a resident data set make up the next steps, as a table on the devices.
 
     Args:
         batches: give the rows of each step.
@@ -163,11 +162,11 @@ class OrderOnDevices:
         self._place: jax.Array
 
     def at(self, step: int, count: int = 1) -> tuple[Order, jax.Array]:
-        """The tables, int32, bool and int32 [steps, rows], and the place in them, [] int32, of a step.
+        """The table [steps, 3, rows] int32, and the place in it, [] int32, of a step.
 
         Args:
             step: any; steps in a row are the fast case.
-            count: steps from there on that the tables must hold.
+            count: steps from there on that the table must hold.
         """
         if not self._start <= step <= self._start + self._steps - count:
             self._load(step, count)
@@ -187,8 +186,10 @@ class OrderOnDevices:
             steps = count
         if not batches.shuffle:
             steps = max(count, min(steps, batches.steps_per_epoch - step))
-        tables = (*batches.index_table(step, steps), batches.epoch_table(step, steps))
-        self._order = self._map.split(own_rows(tables, axis=1), axis=1)
+        order = np.stack(
+            [*batches.index_table(step, steps), batches.epoch_table(step, steps)], axis=1
+        )
+        self._order = self._map.split(own_rows(order, axis=2), axis=2)
         self._start, self._steps = step, steps
         self.moved_to(step, self._map.replicate(np.int32(0)))
 

@@ -23,6 +23,8 @@ from rich.progress import (
 )
 
 Row = dict[str, Any]
+# TensorBoard itself looks for news only every 30 seconds.
+_FLUSH_SECONDS = 10.0
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -64,6 +66,7 @@ class MetricLog:
         replacement.replace(path)
         self._file = path.open("a")
         self._directory, self._step = workdir / "tensorboard", step
+        self._flushed = time.monotonic()
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
@@ -73,17 +76,39 @@ class MetricLog:
             return
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                self._events.add_scalar(f"{split}/{name}", value, step)
+        self._write_event(step, split, values)
+
+    def _write_event(self, step: int, split: str, values: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        # One event for the row, written here: `SummaryWriter` makes one for each value, and hands them
+        # through a queue to a thread, which takes ten times as long.
+        numbers = [
+            Summary.Value(tag=f"{split}/{name}", simple_value=value)
+            for name, value in values.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        ]
+        self._events.write_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=numbers))
+        )
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._events.flush()
+            self._flushed = time.monotonic()
 
     @functools.cached_property
     def _events(self) -> Any:
         # With the first row, while the devices are busy: the import alone takes up to seconds, since it
         # looks for PyTorch.
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        return SummaryWriter(str(self._directory), purge_step=self._step + 1)
+        self._directory.mkdir(exist_ok=True)
+        events = EventsWriter(str(self._directory / "events"))
+        # TensorBoard forgets what an earlier start left beyond this step.
+        start = SessionLog(status=SessionLog.START)
+        events.write_event(Event(wall_time=time.time(), step=self._step + 1, session_log=start))
+        return events
 
     def close(self) -> None:
         """Flushes both."""
@@ -168,8 +193,12 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         """Prints a line without disturbing the bar."""
-        console = self._console if self._bar is None else self._bar.console
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif (
+            not self._console.quiet
+        ):  # a plain line needs nothing of the console's, which takes longer
+            print(text, file=self._console.file, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal as it was."""

@@ -81,14 +81,25 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     intervals = (experiment.log_every, eval_every, checkpoint_every)
     pack = Packing()
     advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
-    window = Window(experiment.task, experiment.max_skipped, pack.unpacked)
+    window = Window(experiment.task, experiment.max_skipped, pack, int(state.skipped))
     rate = experiment.optimizer.rate(total_steps)
     progress = ProgressLine(total_steps, step, experiment.batch_size)
     results: Results = {}
+
+    def report(step: int) -> None:
+        row = window.row()
+        row["learning_rate"] = float(rate(step - 1 - window.skipped))
+        row["bad_records"] = len(feed.batches.bad_records)
+        log.write(step, "train", {**row, **progress.speed()})
+        progress.show(row)
+
+    reporting = False
     with closing_all(progress, log), signals_deferred() as received:
         while step < total_steps:
             boundary = next_multiple(step, *intervals)
             state, metrics, count = advance(state, step, min(boundary, total_steps) - step)
+            if reporting:  # of the steps before, now that the devices have the next to make
+                report(step)
             step += count
             window.add(step, metrics)
             progress.step(step, metrics)
@@ -97,13 +108,12 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             evaluating = last or step % eval_every == 0
             stop_signal = agreed_signal(received, step % experiment.log_every == 0)
             saving = last or step % checkpoint_every == 0 or stop_signal is not None
-            if evaluating or saving or step % experiment.log_every == 0:
-                row = window.row()
-                row["learning_rate"] = float(rate(step - 1 - int(state.skipped)))
-                row["bad_records"] = len(feed.batches.bad_records)
-                log.write(step, "train", {**row, **progress.speed()})
-                progress.show(row)
+            reporting = step % experiment.log_every == 0
+            if not evaluating and not saving:
+                continue
 
+            report(step)
+            reporting = False
             with progress.paused():
                 if evaluating:
                     results = evaluate_state(evaluate, state)

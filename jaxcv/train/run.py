@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import optax
 
@@ -142,12 +143,11 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
     check_annotations(experiment, train_source)
     check_classes(experiment, train_source)
     image_shape = check_images(experiment, train_source)
-    check_model(experiment, image_shape)
+    shapes = check_model(experiment, image_shape)
     total_steps = experiment.total_steps(len(train_source))
     layout = state_layout(
-        experiment.model,
+        shapes,
         experiment.optimizer.transformation(total_steps),
-        image_shape,
         ema=experiment.ema_decay is not None,
     )
     run = Run(
@@ -160,7 +160,7 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
         total_steps=total_steps,
         layout=layout,
     )
-    check_division(run)
+    check_division(run, nn.unbox(shapes["params"]))
     return run
 
 
@@ -211,8 +211,8 @@ def choose_devices(runtime: Runtime) -> list[jax.Device]:
     return found[:wanted]
 
 
-def check_division(run: Run) -> None:
-    """Raises SetupError where parameters divided over the devices cannot be, or not by this run."""
+def check_division(run: Run, params: Any) -> None:
+    """Raises SetupError where parameters, of these shapes, cannot be divided as the run's layout says."""
     if run.divided is None:
         return
     count = run.device_map.count
@@ -226,10 +226,7 @@ def check_division(run: Run) -> None:
         raise SetupError(
             "pmap over several processes cannot divide the classifier's rows; use --strategy shard_map"
         )
-    state = jax.eval_shape(
-        lambda: create_state(run.experiment.model, run.optimizer, run.image_shape, seed=0)
-    )
-    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
     for (path, leaf), own in zip(leaves, jax.tree.leaves(run.divided), strict=True):
         if own and leaf.shape[0] % count:
             raise SetupError(

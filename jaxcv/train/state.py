@@ -92,20 +92,28 @@ def create_state(
     return jax.jit(init, out_shardings=shardings)()
 
 
+def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Variables:
+    """The shapes of a model's variables, boxed where the model says how they are divided.
+
+    Tracing a large model takes a second, so it is done once, for all who ask for shapes.
+    """
+    return jax.eval_shape(lambda: _init_variables(model, image_shape, jax.random.key(0)))
+
+
 def state_layout(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    image_shape: tuple[int, int, int],
-    *,
-    ema: bool = False,
+    shapes: Variables, optimizer: optax.GradientTransformation, *, ema: bool = False
 ) -> TrainState:
     """Says how a state lies on the devices: `P()`, whole on each, or `P(AXIS)`, divided by rows.
 
     Divided are the parameters that the model made with `nn.with_partitioning(..., (AXIS, ...))`, such
     as the rows of a large classifier, with their optimiser's slots and moving average.
+
+    Args:
+        shapes: of the model's variables, from `variable_shapes`.
+        optimizer: the transformation whose slots the state holds.
+        ema: whether it has a moving average.
     """
-    boxed = jax.eval_shape(lambda: _init_variables(model, image_shape, jax.random.key(0)))
-    model_state = nn.get_partition_spec(boxed)
+    model_state = nn.get_partition_spec(shapes)
     params = model_state.pop("params")
     of_params = dict(jax.tree_util.tree_leaves_with_path(params))
 
@@ -113,7 +121,7 @@ def state_layout(
         # A slot lies where its parameter does: its path ends with the parameter's.
         return next((of_params[path[i:]] for i in range(len(path)) if path[i:] in of_params), P())
 
-    opt_state = jax.eval_shape(optimizer.init, nn.unbox(boxed)["params"])
+    opt_state = jax.eval_shape(optimizer.init, nn.unbox(shapes["params"]))
     whole: Any = P()
     return TrainState(
         step=whole,

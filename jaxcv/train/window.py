@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.tasks import Task
-from jaxcv.train.evaluation import add_metrics, scalars, widened
-from jaxcv.train.step import StepMetrics
+from jaxcv.train.evaluation import scalars, wide
 
 # Metrics of at most so many dispatches, and of at most so many bytes, wait on the devices.
 _MOST_PENDING = 64
@@ -30,111 +27,115 @@ class Packing:
         >>> pack = Packing()
         >>> vectors = jax.jit(pack)({"loss": jnp.ones(()), "counts": jnp.arange(3)})
         >>> pack.unpacked(jax.device_get(vectors))["counts"].tolist()
-        [[0, 1, 2]]
+        [0, 1, 2]
     """
 
     def __init__(self) -> None:
         self._tree: Any = None
-        self._leaves: list[tuple[np.dtype, tuple[int, ...]]] = []
+        self._leaves: list[tuple[str, slice, tuple[int, ...]]] = []
 
     def __call__(self, tree: Any) -> dict[str, jax.Array]:
         """{dtype: vector}. Within `jit`, what `unpacked` needs to know is noted while tracing."""
         leaves, self._tree = jax.tree.flatten(tree)
-        leaves = [jnp.asarray(x) for x in leaves]
-        self._leaves = [(x.dtype, x.shape) for x in leaves]
+        self._leaves = []
         parts: dict[str, list[jax.Array]] = {}
-        for leaf in leaves:
-            parts.setdefault(leaf.dtype.name, []).append(leaf.ravel())
+        ends: dict[str, int] = {}
+        for leaf in map(jnp.asarray, leaves):
+            name = leaf.dtype.name
+            start = ends.get(name, 0)
+            ends[name] = start + leaf.size
+            self._leaves.append((name, slice(start, start + leaf.size), leaf.shape))
+            parts.setdefault(name, []).append(leaf.ravel())
         return {name: jnp.concatenate(vectors) for name, vectors in parts.items()}
 
     def unpacked(self, vectors: dict[str, np.ndarray]) -> Any:
-        """The pytree again, with a leading axis: of vectors [size] one, of [steps, size] the steps."""
-        at = dict.fromkeys(vectors, 0)
-        leaves = []
-        for dtype, shape in self._leaves:
-            start, size = at[dtype.name], math.prod(shape)
-            at[dtype.name] += size
-            part = np.atleast_2d(vectors[dtype.name])[:, start : start + size]
-            leaves.append(part.reshape(len(part), *shape))
+        """The pytree again, of vectors [size], or of those of several steps [steps, size]."""
+        steps = {name: vector.shape[:-1] for name, vector in vectors.items()}
+        leaves = [
+            vectors[name][..., part].reshape(steps[name] + shape)
+            for name, part, shape in self._leaves
+        ]
         return jax.tree.unflatten(self._tree, leaves)
 
 
 class Window:
-    """Collects the metrics of steps on the devices, and fetches those of many at a time.
+    """Collects the metrics of steps on the devices, and adds up those of many at a time on the host.
 
     Args:
         task: turns summed metrics into numbers.
         max_skipped: non-finite updates in a row that end the run.
-        unpacked: gives the `StepMetrics` of a dispatch, with a leading axis of its steps, from what
-            `add` takes, on the host.
+        pack: has packed the `StepMetrics` that `add` takes.
+        skipped: updates that were skipped before the first step.
     """
 
-    def __init__(
-        self, task: Task, max_skipped: int, unpacked: Callable[[Any], StepMetrics]
-    ) -> None:
-        self._task, self._max_skipped, self._unpacked = task, max_skipped, unpacked
-        self._pending: list[tuple[int, Any]] = []
+    def __init__(self, task: Task, max_skipped: int, pack: Packing, skipped: int = 0) -> None:
+        self._task, self._max_skipped, self._pack = task, max_skipped, pack
+        self.skipped = skipped
+        self._pending: list[tuple[int, dict[str, Any]]] = []
         self._most_pending = 0
         self._clear()
 
     def _clear(self) -> None:
-        self._total: Any = None
-        self._norms: list[float] = []
-        self._skipped = 0
+        self._total: dict[str, np.ndarray] = {}
+        self._finite = 0
+        self._skipped_before = self.skipped
 
-    def add(self, step: int, metrics: Any) -> None:
+    def add(self, step: int, metrics: dict[str, Any]) -> None:
         """Takes the packed metrics of a dispatch whose last step was `step`; waits for the one before.
 
         Raises:
             NonFiniteError: naming the step at which the updates skipped in a row reached the limit.
         """
         if not self._most_pending:
-            size = sum(x.nbytes for x in jax.tree.leaves(metrics))
+            size = sum(x.nbytes for x in metrics.values())
             self._most_pending = max(1, min(_MOST_PENDING, _MOST_BYTES // size))
         if len(self._pending) >= self._most_pending:
             self._count_pending()
         elif self._pending:
             # One dispatch ahead of the devices is enough, and no more batches than that are in memory.
             jax.block_until_ready(self._pending[-1][1])
+        for vector in metrics.values():
+            if isinstance(vector, jax.Array):  # so that it is here when it is asked for
+                vector.copy_to_host_async()
         self._pending.append((step, metrics))
 
     def _count_pending(self) -> None:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        fetched = [self._unpacked(m) for m in jax.device_get([m for _, m in pending])]
-        metrics = jax.tree.map(lambda *parts: np.concatenate(parts), *fetched)
-        steps = np.concatenate(
-            [
-                np.arange(last - len(m.skipped_in_a_row) + 1, last + 1)
-                for (last, _), m in zip(pending, fetched, strict=True)
-            ]
-        )
-        in_a_row = metrics.skipped_in_a_row
-        self._skipped += int((in_a_row > 0).sum())
+        # Vectors are added up, not the many small arrays in them, which would take ten times as long.
+        vectors = {
+            name: np.concatenate([np.atleast_2d(metrics[name]) for _, metrics in pending])
+            for name in pending[0][1]
+        }
+        in_a_row = self._pack.unpacked(vectors).skipped_in_a_row
+        finite = in_a_row == 0
+        count = int(finite.sum())
+        self.skipped += len(finite) - count
         if in_a_row.max() >= self._max_skipped:
-            step = steps[np.argmax(in_a_row >= self._max_skipped)]
+            last_step, _ = pending[-1]
+            step = last_step + 1 - len(in_a_row) + int(np.argmax(in_a_row >= self._max_skipped))
             raise NonFiniteError(
                 f"the loss or the gradient was not finite in {self._max_skipped} steps in a row, the last "
                 f"of them step {step}; weights and checkpoints are those of before. Try a lower "
                 "learning rate or gradient clipping (--optimizer.clip-norm 1)"
             )
-        finite = in_a_row == 0
-        if finite.any():
+        if not count:
+            return
+        self._finite += count
+        for name, vector in vectors.items():
             # A skipped step's sums are not finite: it is counted, but not averaged.
-            sums = (metrics.loss_sum, metrics.weight_sum, metrics.task)
-            sums = jax.tree.map(lambda x: widened(x[finite]).sum(0), sums)
-            self._total = add_metrics(self._total, sums)
-            self._norms.extend(metrics.gradient_norm[finite].tolist())
+            rows = vector if count == len(finite) else vector[finite]
+            self._total[name] = self._total.get(name, 0) + rows.sum(0, dtype=wide(rows.dtype))
 
     def row(self) -> dict[str, float]:
         """Gives the means over all steps since the last row, and starts anew."""
         self._count_pending()
-        row: dict[str, float] = {"skipped": self._skipped}
-        if self._total is not None:
-            loss_sum, weight_sum, task_metrics = self._total
-            row |= scalars(self._task.summary(task_metrics))
-            row["loss"] = float(loss_sum / max(weight_sum, 1e-12))
-            row["gradient_norm"] = float(np.mean(self._norms))
+        row: dict[str, float] = {"skipped": self.skipped - self._skipped_before}
+        if self._finite:
+            total = self._pack.unpacked(self._total)
+            row |= scalars(self._task.summary(total.task))
+            row["loss"] = float(total.loss_sum / max(total.weight_sum, 1e-12))
+            row["gradient_norm"] = float(total.gradient_norm / self._finite)
         self._clear()
         return row

@@ -17,7 +17,7 @@ from jaxcv.models import MLP, EmbeddingClassifier
 from jaxcv.tasks import FaceRecognition
 from jaxcv.train import SGD, AdamW, DeviceMap, Optimizer, create_state, make_train_step
 from jaxcv.train.parallel import is_divided
-from jaxcv.train.state import state_layout
+from jaxcv.train.state import state_layout, variable_shapes
 
 MIB = 2**20
 ROWS = {
@@ -36,7 +36,7 @@ def memory(
     model = EmbeddingClassifier(backbone=backbone, num_classes=classes, embedding_size=size)
     task = FaceRecognition(num_classes=classes)
     settings = Optimizer(learning_rate=0.1, algorithm=algorithm, clip_norm=5.0)
-    layout = state_layout(model, settings.transformation(1), (8, 8, 1))
+    layout = state_layout(variable_shapes(model, (8, 8, 1)), settings.transformation(1))
     divided = jax.tree.map(is_divided, layout.params)
     optimizer = settings.transformation(1, divided)
     step = make_train_step(model, task, optimizer, l2=l2, divided=divided)

@@ -29,7 +29,7 @@ from jaxcv.train import (
 )
 from jaxcv.train.checkpoint import leaf_digests
 from jaxcv.train.gradients import clip_by_global_norm, global_norm
-from jaxcv.train.state import state_layout
+from jaxcv.train.state import state_layout, variable_shapes
 
 PEOPLE, PICTURES = 13, 4  # 13 people share no device count evenly
 
@@ -144,7 +144,7 @@ def test_sampled_classes_train(tmp_path):
 def test_slots_lie_where_their_parameters_do(algorithm):
     one = experiment()
     optimizer = Optimizer(learning_rate=0.1, algorithm=algorithm).transformation(6)
-    layout = state_layout(one.model, optimizer, (8, 8, 1), ema=True)
+    layout = state_layout(variable_shapes(one.model, (8, 8, 1)), optimizer, ema=True)
     abstract = jax.eval_shape(optimizer.init, {"classifier": jnp.zeros((16, 8))})
     slots = [leaf for leaf in jax.tree.leaves(abstract) if leaf.shape == (16, 8)]
     specs = jax.tree.leaves(layout.opt_state, is_leaf=lambda x: isinstance(x, P))

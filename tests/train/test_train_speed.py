@@ -211,7 +211,7 @@ def test_packing_gives_back_what_it_took():
     vectors = jax.jit(pack)(tree)
     assert set(vectors) == {"float32", "int32"}
     chex.assert_trees_all_equal(
-        pack.unpacked(jax.device_get(vectors)), jax.tree.map(lambda x: np.asarray(x)[None], tree)
+        pack.unpacked(jax.device_get(vectors)), jax.tree.map(np.asarray, tree)
     )
     several = jax.device_get(jax.vmap(pack)(jax.tree.map(lambda x: np.stack([x, 2 * x]), tree)))
     chex.assert_trees_all_equal(

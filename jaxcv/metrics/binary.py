@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxcv.metrics import calibration
 from jaxcv.metrics.calibration import CalibrationBins
+from jaxcv.metrics.confusion import confusion_matrices
 from jaxcv.metrics.ratio import divide
 
 
@@ -72,9 +73,7 @@ class BinaryMetrics:
             losses = jax.nn.softplus(jnp.where(label == 1, -logits, logits))
         return cls(
             loss_sum=jnp.sum(jnp.where(valid, losses.astype(jnp.float32), 0.0)),
-            confusion=jnp.zeros((2, 2), jnp.int32)
-            .at[label, prediction]
-            .add(valid.astype(jnp.int32)),
+            confusion=confusion_matrices(label[None], prediction[None], 2, valid[None])[0],
             calibration=CalibrationBins.from_confidences(
                 jax.nn.sigmoid(jnp.abs(logits)), prediction == label, valid
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxcv.metrics.blocks import BLOCK, fold_blocks
 from jaxcv.metrics.ratio import divide, ratio
+
+LANES = 64
+"""Sums that a bin is divided into: float32 loses less in each than in one that outgrows its terms."""
 
 
 @struct.dataclass
@@ -38,16 +43,46 @@ class CalibrationBins:
             valid: [B] bool; rows marked False are left out.
             bins: Number M of bins.
         """
-        index = jnp.ceil(jnp.nan_to_num(confidence) * bins).astype(jnp.int32) - 1
-        index = jnp.clip(index, 0, bins - 1)
-        integers = jnp.zeros(bins, jnp.int32)
-        return cls(
-            count=integers.at[index].add(valid.astype(jnp.int32)),
-            confidence_sum=jnp.zeros(bins, jnp.float32)
-            .at[index]
-            .add(jnp.where(valid, confidence.astype(jnp.float32), 0.0)),
-            correct=integers.at[index].add((valid & correct).astype(jnp.int32)),
+        sort = partial(_sort_into_bins, bins=bins)
+        return jax.lax.platform_dependent(
+            confidence, correct, valid, cpu=partial(sort, block=BLOCK), default=sort
         )
+
+
+def _sort_into_bins(
+    confidence: jax.Array,
+    correct: jax.Array,
+    valid: jax.Array,
+    *,
+    bins: int,
+    block: int | None = None,
+) -> CalibrationBins:
+    """[B] predictions, seen to `block` at a time, see `blocks`; None takes all at once."""
+
+    def add(
+        total: tuple[jax.Array, jax.Array],
+        confidence: jax.Array,
+        correct: jax.Array,
+        valid: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        counts, sums = total
+        index = jnp.ceil(jnp.nan_to_num(confidence) * bins).astype(jnp.int32) - 1
+        # One past the bins for what does not count.
+        index = jnp.where(valid, jnp.clip(index, 0, bins - 1), bins)
+        lane = jnp.arange(len(index)) % LANES
+        return (
+            counts.at[2 * index + correct].add(1, mode="drop"),
+            sums.at[LANES * index + lane].add(confidence.astype(jnp.float32), mode="drop"),
+        )
+
+    start = jnp.zeros(2 * bins, jnp.int32), jnp.zeros(LANES * bins, jnp.float32)
+    counts, sums = fold_blocks(add, start, (confidence, correct, valid), block=block)
+    counts = counts.reshape(bins, 2)
+    return CalibrationBins(
+        count=jnp.sum(counts, 1),
+        confidence_sum=jnp.sum(sums.reshape(bins, LANES), 1),
+        correct=counts[:, 1],
+    )
 
 
 def expected_calibration_error(bins: CalibrationBins) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from jaxcv.metrics import calibration
+from jaxcv.metrics.blocks import map_blocks
 from jaxcv.metrics.calibration import CalibrationBins
 from jaxcv.metrics.confusion import class_counts, confusion_matrices
 from jaxcv.metrics.ratio import divide, ratio
@@ -91,13 +94,15 @@ class ClassificationMetrics:
         valid = unmasked & in_range
         label = jnp.where(in_range, label, 0)
 
-        if dense:
-            scores = _scores_of_distributions(logits, labels.astype(jnp.float32))
-        else:
-            scores = _scores_of_classes(logits, label)
-        cross_entropy, brier, confidence = scores
+        score = _scores_of_distributions if dense else _scores_of_classes
+        cross_entropy, brier, confidence, prediction, rank = jax.lax.platform_dependent(
+            logits,
+            labels.astype(jnp.float32) if dense else label,
+            label,
+            cpu=partial(map_blocks, partial(_scores, score)),
+            default=partial(_scores, score),
+        )
         losses = cross_entropy if losses is None else losses.astype(jnp.float32)
-        prediction = jnp.argmax(logits, -1).astype(jnp.int32)
         is_correct = valid & (prediction == label)
 
         ones = valid.astype(jnp.int32)
@@ -117,7 +122,7 @@ class ClassificationMetrics:
             loss_sum=jnp.sum(jnp.where(valid, losses, 0.0)),
             brier_sum=jnp.sum(jnp.where(valid, brier, 0.0)),
             correct=jnp.sum(is_correct.astype(jnp.int32)),
-            top_k_correct=jnp.sum((valid & (_rank(logits, label) < top_k)).astype(jnp.int32)),
+            top_k_correct=jnp.sum((valid & (rank < top_k)).astype(jnp.int32)),
             true_positives=right,
             predicted=predicted,
             support=support,
@@ -137,6 +142,16 @@ def _check_shapes(logits: jax.Array, labels: jax.Array) -> None:
         )
     if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels [B] must be integers, found {labels.dtype}.")
+
+
+def _scores(
+    score: Callable[..., tuple[jax.Array, ...]],
+    logits: jax.Array,
+    target: jax.Array,
+    label: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """What is to know of each row, [B] each: its scores, its prediction, the rank of its label."""
+    return *score(logits, target), _first_highest(logits), _rank(logits, label)
 
 
 def _scores_of_classes(
@@ -167,6 +182,13 @@ def _scores_of_distributions(
     products = jnp.where(target == 0, 0.0, target * log_probabilities)
     brier = jnp.sum(jnp.square(probabilities - target), -1)
     return -jnp.sum(products, -1), brier, jnp.max(probabilities, -1)
+
+
+def _first_highest(logits: jax.Array) -> jax.Array:
+    """`argmax`, [B] int32, which XLA for CPUs does a number at a time; both take NaN for highest."""
+    C = logits.shape[-1]
+    highest = (logits == jnp.max(logits, -1, keepdims=True)) | jnp.isnan(logits)
+    return jnp.min(jnp.where(highest, jnp.arange(C, dtype=jnp.int32), C), -1)
 
 
 def _rank(logits: jax.Array, label: jax.Array) -> jax.Array:

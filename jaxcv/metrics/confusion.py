@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-BLOCK = 2**16
+from jaxcv.metrics.blocks import BLOCK, fold_blocks
+
+PRODUCT_BLOCK = 2**16
 """Pixels that are counted by one matrix product; float32 counts exactly up to 2^24."""
 
 
@@ -31,16 +34,14 @@ def confusion_matrices(
         [[[1, 1], [0, 2]]]
     """
     B = labels.shape[0]
-    labels, predictions = (x.astype(jnp.int32).reshape(B, -1) for x in (labels, predictions))
-    known = (labels >= 0) & (labels < num_classes)
-    known &= (predictions >= 0) & (predictions < num_classes)
-    if valid is not None:
-        known &= valid.reshape(B, -1)
-    # A scatter is some ten times as fast as a product on a CPU; on a TPU it goes one by one.
+    labels, predictions = (x.reshape(B, -1) for x in (labels, predictions))
+    valid = jnp.ones(labels.shape, bool) if valid is None else valid.reshape(B, -1)
+    # A scatter is some fifty times as fast as a product on a CPU; on a TPU it goes one by one.
     return jax.lax.platform_dependent(
         labels,
         predictions,
-        known,
+        valid,
+        cpu=partial(count_by_scatter, num_classes=num_classes, block=BLOCK),
         tpu=partial(count_by_product, num_classes=num_classes),
         default=partial(count_by_scatter, num_classes=num_classes),
     )
@@ -53,49 +54,93 @@ def class_counts(classes: jax.Array, num_classes: int, valid: jax.Array | None =
         >>> class_counts(jnp.array([[0, 2, 2]]), 3).tolist()
         [[1, 0, 2]]
     """
-    nothing = jnp.zeros_like(classes, jnp.int32)
-    known = (classes >= 0) & (classes < num_classes)
-    valid = known if valid is None else known & valid
     B = classes.shape[0]
-    columns = jnp.where(valid, classes.astype(jnp.int32), nothing).reshape(B, -1)
-    return _count_cells(columns, valid.reshape(B, -1), num_classes)
+    classes = classes.reshape(B, -1)
+    valid = jnp.ones(classes.shape, bool) if valid is None else valid.reshape(B, -1)
+
+    def cells(classes: jax.Array, valid: jax.Array) -> jax.Array:
+        classes = classes.astype(jnp.int32)
+        return jnp.where(valid & _in_range(classes, num_classes), classes, num_classes)
+
+    return jax.lax.platform_dependent(
+        classes,
+        valid,
+        cpu=partial(count_cells, cells, num_classes, block=BLOCK),
+        default=partial(count_cells, cells, num_classes),
+    )
 
 
 def count_by_scatter(
-    labels: jax.Array, predictions: jax.Array, valid: jax.Array, num_classes: int
+    labels: jax.Array,
+    predictions: jax.Array,
+    valid: jax.Array,
+    num_classes: int,
+    block: int | None = None,
 ) -> jax.Array:
-    """[B, P] classes in range where valid -> [B, C, C] int32, by adding up one pixel at a time."""
-    cells = _count_cells(labels * num_classes + predictions, valid, num_classes**2)
-    return cells.reshape(len(labels), num_classes, num_classes)
+    """[B, P] classes, and whether they count -> [B, C, C] int32, by adding up a pixel at a time."""
+    count = num_classes**2
+
+    def cells(labels: jax.Array, predictions: jax.Array, valid: jax.Array) -> jax.Array:
+        labels, predictions = labels.astype(jnp.int32), predictions.astype(jnp.int32)
+        known = valid & _in_range(labels, num_classes) & _in_range(predictions, num_classes)
+        return jnp.where(known, labels * num_classes + predictions, count)
+
+    counts = count_cells(cells, count, labels, predictions, valid, block=block)
+    return counts.reshape(len(labels), num_classes, num_classes)
 
 
-def _count_cells(cells: jax.Array, valid: jax.Array, count: int) -> jax.Array:
-    """[B, P] numbers of cells, in [0, count) where valid -> [B, count] int32.
+def count_cells(
+    cells: Callable[..., jax.Array], count: int, *arrays: jax.Array, block: int | None = None
+) -> jax.Array:
+    """Counts how often each example falls into each cell, exactly.
 
-    One index into all the cells of the batch, and one past them for what does not count: on a CPU
-    that scatter is four to five times as fast as one with an index for each axis and weights.
+    Args:
+        cells: [B, n] of each array -> [B, n] int32 in [0, count], where `count` counts nowhere.
+        count: Number of cells.
+        arrays: [B, P] each.
+        block: How many numbers to see to at a time, see `blocks`; None takes all at once.
+
+    Returns:
+        [B, count] int32.
     """
-    B = len(cells)
+    B = len(arrays[0])
     if B * count >= 2**31:
         raise ValueError(
             f"the counts of {B} examples have {B * count} cells, too many for one array of int32; "
             "count fewer examples at a time"
         )
     first = count * jnp.arange(B, dtype=jnp.int32)[:, None]
-    index = jnp.where(valid, first + cells, B * count).ravel()
-    return jnp.zeros(B * count, jnp.int32).at[index].add(1, mode="drop").reshape(B, count)
+
+    def add(total: jax.Array, *blocks: jax.Array) -> jax.Array:
+        # One index into all the cells of the batch, and one past them for what does not count: on
+        # a CPU such a scatter is four to five times as fast as one with an index for each axis
+        # and weights.
+        found = cells(*blocks)
+        index = jnp.where(found < count, first + found, B * count).ravel()
+        return total.at[index].add(1, mode="drop")
+
+    total = fold_blocks(add, jnp.zeros(B * count, jnp.int32), arrays, block=block)
+    return total.reshape(B, count)
+
+
+def _in_range(classes: jax.Array, num_classes: int) -> jax.Array:
+    return (classes >= 0) & (classes < num_classes)
 
 
 def count_by_product(
     labels: jax.Array, predictions: jax.Array, valid: jax.Array, num_classes: int
 ) -> jax.Array:
-    """[B, P] classes in range where valid -> [B, C, C] int32, by products of 0s and 1s, in blocks."""
+    """[B, P] classes, and whether they count -> [B, C, C] int32, by products of 0s and 1s, in blocks."""
     B, P = labels.shape
-    size = min(BLOCK, max(P, 1))
+    size = min(PRODUCT_BLOCK, max(P, 1))
     blocks = math.ceil(P / size)
     # Padding has class -1, which is no class.
     labels, predictions = (
-        jnp.pad(jnp.where(valid, x, -1), ((0, 0), (0, blocks * size - P)), constant_values=-1)
+        jnp.pad(
+            jnp.where(valid, x.astype(jnp.int32), -1),
+            ((0, 0), (0, blocks * size - P)),
+            constant_values=-1,
+        )
         .reshape(B, blocks, size)
         .swapaxes(0, 1)
         for x in (labels, predictions)

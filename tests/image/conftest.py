@@ -1,8 +1,5 @@
 """One real photograph, small, in colour and grey; and quick compilation."""
 
-from collections.abc import Iterator
-
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,8 +24,5 @@ def gray_photo(photo: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _compile_quickly() -> Iterator[None]:
-    # These tests compile a hundred small programs and run each for a millisecond.
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def _compile_quickly(quick_compilation: None) -> None:
+    """Each of these tests compiles many small programs and runs each for a millisecond."""

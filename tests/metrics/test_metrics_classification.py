@@ -15,8 +15,9 @@ import sklearn.metrics
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from jaxcv.metrics.classification import ClassificationMetrics, summary
-from jaxcv.metrics.confusion import class_counts, confusion_matrices, count_by_product
+from jaxcv.metrics.calibration import CalibrationBins
+from jaxcv.metrics.classification import ClassificationMetrics, _first_highest, summary
+from jaxcv.metrics.confusion import confusion_matrices
 
 AXIS = "shards"
 ROWS, CLASSES = 64, 7
@@ -142,17 +143,44 @@ def test_more_cells_than_an_index_reaches_are_refused():
 def test_counts_are_exact_beyond_two_to_the_24():
     # float32 stops counting at 2^24; so would any sum of ones in it.
     rows = 2**24 + 3
-    labels = jnp.zeros((1, rows), jnp.int32).at[0, 0].set(1)
-    matrix = confusion_matrices(labels, jnp.zeros_like(labels), 2)
-    assert matrix.tolist() == [[[rows - 1, 0], [1, 0]]]
-    known = jnp.ones((1, rows), bool)
-    product = count_by_product(labels, jnp.zeros_like(labels), known, 2)
-    assert product.tolist() == [[[rows - 1, 0], [1, 0]]]
-    assert class_counts(labels, 2).tolist() == [[rows - 1, 1]]
-    metrics = count(jnp.stack([0 * labels[0], labels[0] - 1], -1).astype(jnp.float32), labels[0])
+    labels = jnp.zeros(rows, jnp.int32).at[0].set(1)
+    metrics = count(jnp.stack([0 * labels, labels - 1], -1).astype(jnp.float32), labels)
     assert (metrics.count, metrics.correct, metrics.top_k_correct) == (rows, rows - 1, rows)
     assert metrics.calibration.count.sum() == rows
     assert metrics.confusion.tolist() == [[rows - 1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("labels_of", ["classes", "distributions"])
+def test_many_rows_are_the_sum_of_a_few_at_a_time(labels_of):
+    # More logits than a block of `metrics.blocks` holds, and a last block that is not full.
+    logits, labels = draw(rows=2**16 // CLASSES * 2 + 101)
+    if labels_of == "distributions":
+        labels = np.eye(CLASSES, dtype=np.float32)[labels]
+    parts = [count(z, y) for z, y in zip(*(np.array_split(x, 3) for x in (logits, labels)))]
+    whole = count(logits, labels)
+    assert_equal(jax.tree.map(lambda *leaves: sum(leaves), *parts), whole, rtol=1e-5)
+
+
+def test_the_first_of_the_highest_is_predicted_as_by_argmax():
+    logits = np.random.default_rng(0).integers(0, 4, (200, 7)).astype(np.float32)
+    logits[::3, 2] = np.nan
+    logits[::6, 1] = np.nan
+    logits[::5] = -np.inf
+    logits[1::5, 3] = np.inf
+    np.testing.assert_array_equal(_first_highest(jnp.array(logits)), jnp.argmax(logits, -1))
+
+
+def test_confidences_of_many_rows_add_up_as_in_float64():
+    rng = np.random.default_rng(0)
+    confidence = rng.random(2_000_000, dtype=np.float32)
+    correct, valid = rng.random((2, len(confidence))) < 0.5
+    found = CalibrationBins.from_confidences(*jax.device_put((confidence, correct, valid)))
+    index = np.clip(np.ceil(confidence * np.float32(15)).astype(int) - 1, 0, 14)
+    np.testing.assert_array_equal(found.count, np.bincount(index[valid], minlength=15))
+    right = correct & valid
+    np.testing.assert_array_equal(found.correct, np.bincount(index[right], minlength=15))
+    sums = np.bincount(index[valid], confidence[valid], minlength=15)
+    np.testing.assert_allclose(found.confidence_sum, sums, rtol=2e-6)
 
 
 def test_calibration_is_the_definition():

@@ -164,7 +164,7 @@ def test_extremes_give_finite_sums_and_no_pixel_gives_nan_without_a_warning():
 @pytest.mark.parametrize("block", [2**16, 16])
 def test_both_ways_of_counting_agree(block, monkeypatch):
     """The product, for TPU, also where the last block is not full."""
-    monkeypatch.setattr("jaxcv.metrics.confusion.BLOCK", block)
+    monkeypatch.setattr("jaxcv.metrics.confusion.PRODUCT_BLOCK", block)
     rng = np.random.default_rng(0)
     labels, predictions = rng.integers(-1, 6, (2, 3, 37)).astype(np.int32)
     valid = rng.random((3, 37)) < 0.7

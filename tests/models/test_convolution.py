@@ -80,6 +80,7 @@ def assert_near(ours, theirs, tolerance):
         assert float(jnp.max(difference, initial=0.0)) <= tolerance * scale
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(cases)
 def test_is_the_stock_convolution_with_both_gradients(case):

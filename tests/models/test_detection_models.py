@@ -10,6 +10,8 @@ from jaxcv.models import FCOS, ConvBackbone, FeaturePyramid, ResNetBackbone, Ret
 from jaxcv.models.detection import DetectionHead, grid_anchors
 from jaxcv.models.feature_pyramid import split_strides
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 LIGHT = ConvBackbone(widths=(4, 6, 8), convolutions=1)
 SMALL = {"strides": (2, 4, 8), "width": 8, "convolutions": 1}
 MODELS = [FCOS(3, LIGHT, **SMALL), RetinaNet(3, LIGHT, **SMALL, norm="none", background=True)]

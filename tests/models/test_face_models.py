@@ -11,18 +11,13 @@ from drawn_variables import draw_variables
 from jaxcv.models import BatchNorm, IResNet, MobileFaceNet, PReLU
 from jaxcv.models.iresnet import IResNetBlock
 
+# Whole networks, each run once on a few pixels.
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = [
     (IResNet(depth=18, width=4, embedding_size=8), (32, 32, 3)),
     (MobileFaceNet(width=0.125, embedding_size=8), (32, 32, 3)),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_quickly():
-    # Whole networks, each run once on a few pixels: compiling is all the work.
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def name_of(value):

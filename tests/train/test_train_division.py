@@ -31,6 +31,8 @@ from jaxcv.train.checkpoint import leaf_digests
 from jaxcv.train.gradients import clip_by_global_norm, global_norm
 from jaxcv.train.state import state_layout, variable_shapes
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 PEOPLE, PICTURES = 13, 4  # 13 people share no device count evenly
 
 
@@ -81,7 +83,10 @@ def on_one(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("one"), 1)
 
 
-@pytest.mark.parametrize(("devices", "strategy"), [(2, "pmap"), (8, "shard_map")])
+@pytest.mark.parametrize(
+    ("devices", "strategy"),
+    [pytest.param(2, "pmap", marks=pytest.mark.slow), (8, "shard_map")],
+)
 def test_devices_do_not_change_the_training(tmp_path, on_one, devices, strategy):
     _, wanted = on_one
     run, state = trained(tmp_path, devices, strategy)

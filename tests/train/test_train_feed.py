@@ -10,6 +10,8 @@ from jaxcv.tasks import Classification
 from jaxcv.train import DeviceMap, Optimizer, create_state, make_train_step
 from jaxcv.train.feed import ResidentFeed, StreamFeed
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DATA = Synthetic(num_examples=50, num_test_examples=10, image_size=8, channels=1, num_classes=4)
 
 

@@ -14,6 +14,8 @@ from jaxcv.tasks import BinaryClassification, Classification, Regression
 from jaxcv.train import AXIS, DeviceMap, create_state, make_eval_step, make_train_step
 from jaxcv.train.step import make_predict_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CLASSES = 3
 
 

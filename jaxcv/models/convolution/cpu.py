@@ -14,6 +14,9 @@ from jaxcv.models.convolution.geometry import Geometry
 # 9.3 : 11.7 and, 64->256 at 15x15, 9.8 : 11.1.
 _WIDE, _WIDE_FILTER = 32, 48
 
+# Channels from which the sub-pixel form pays: with 3, a 7x7 filter of stride 2 takes twice XLA's time.
+_THIN = 8
+
 
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[B, H, W, C] and [h, w, C, D] -> [B, H', W', D], computed in float32."""
@@ -32,7 +35,7 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, geometry: Geometry) -
         result = winograd.input_gradient(gradient, kernel, geometry)
     elif geometry.dense:
         result = _forward(gradient, canonical.turned(kernel), geometry.mirrored)
-    elif subpixel.fits(geometry):
+    elif subpixel.fits(geometry) and kernel.shape[2] >= _THIN:
         result = subpixel.input_gradient(gradient, kernel, geometry)
     else:
         result = canonical.input_gradient(gradient, kernel, geometry)

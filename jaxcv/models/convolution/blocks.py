@@ -19,7 +19,7 @@ from jaxcv.models.convolution.geometry import Geometry
 
 _LARGEST = 8
 _GAIN, _GAIN_FILTER = 1.1, 1.2
-_LANES, _LANES_FILTER = 8, 4
+_LANES, _LANES_FILTER = 12, 4
 
 
 def best_factor(geometry: Geometry, channels: int, width: int) -> int:

@@ -93,11 +93,16 @@ def write_tables() -> None:
             "|---" * (line.count("|") - 1) + "|",
             *(table_row(table, name) for name in rows if (RESULTS / name).is_dir()),
         ]
-        begin, end = f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
-        before, rest = text.split(begin)
-        _, after = rest.split(end)
-        text = f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
+        text = with_table(text, table, lines)
     README.write_text(text)
+
+
+def with_table(text: str, table: str, lines: list[str]) -> str:
+    """The text with these lines between the two comments that have the table's name."""
+    begin, end = f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
 
 
 def main(words: list[str]) -> None:

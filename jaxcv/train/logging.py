@@ -195,9 +195,8 @@ class ProgressLine:
         """Prints a line without disturbing the bar."""
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        elif (
-            not self._console.quiet
-        ):  # a plain line needs nothing of the console's, which takes longer
+        elif not self._console.quiet:
+            # A plain line needs nothing of the console's, which takes longer.
             print(text, file=self._console.file, flush=True)
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             saving = last or step % checkpoint_every == 0 or stop_signal is not None
             reporting = step % experiment.log_every == 0
             if not evaluating and not saving:
-                continue
+                continue  # the row waits until the devices have their next dispatch
 
             report(step)
             reporting = False

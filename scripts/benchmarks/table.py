@@ -6,17 +6,17 @@ ours is faster, with the first and third quartile of the rounds.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from scripts.results import README, RESULTS, with_table
+
 # Table: the peers, in the order of the columns.
 TABLES = {"training_step": ("flax", "keras", "torch")}
 
 
 def table(name: str, peers: tuple[str, ...]) -> list[str]:
     """The lines of a table, below them the machine and the versions."""
-    report: dict[str, Any] = json.loads((ROOT / "scripts/results" / f"{name}.json").read_text())
+    report: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     head = ["case", "ms, ours", *(f"beside {peer}" for peer in peers)]
     lines = [_line(head), "|---" * len(head) + "|"]
     for row in report["rows"]:
@@ -31,14 +31,10 @@ def table(name: str, peers: tuple[str, ...]) -> list[str]:
 
 def write_tables() -> None:
     """Replaces the tables in README.md."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
+    text = README.read_text()
     for name, peers in TABLES.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, rest = text.split(begin)
-        _, after = rest.split(end)
-        text = f"{before}{begin}\n" + "\n".join(table(name, peers)) + f"\n{end}{after}"
-    readme.write_text(text)
+        text = with_table(text, name, table(name, peers))
+    README.write_text(text)
 
 
 def _line(cells: list[str]) -> str:

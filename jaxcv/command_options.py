@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
+from jaxcv.cache import cache_directory
 from jaxcv.errors import UsageError, nearest
 from jaxcv.presets import presets
 from jaxcv.train import Experiment, Runtime
@@ -48,10 +49,8 @@ def enable_compilation_cache() -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    directory = base / "jaxcv" / "compiled"
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory = cache_directory("compiled")
     except OSError:
         return  # A home that cannot be written to is no reason not to train.
     jax.config.update("jax_compilation_cache_dir", str(directory))

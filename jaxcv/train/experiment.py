@@ -139,6 +139,8 @@ class Runtime:
         steps_per_dispatch: updates per call to the devices, where the data are resident; None chooses.
         resident: keep the data set in device memory; None does so when it is small enough.
         num_threads: decoding threads, where the data are streamed.
+        onednn: on a CPU, convolve by oneDNN where that is faster; needs `pip install 'jaxcv[onednn]'` and,
+            the first time, a C++ compiler.
     """
 
     platform: Literal["cpu", "gpu", "tpu"] | None = None
@@ -147,3 +149,4 @@ class Runtime:
     steps_per_dispatch: int | None = None
     resident: bool | None = None
     num_threads: int = 8
+    onednn: bool = False

@@ -11,6 +11,7 @@ import jax
 import optax
 
 from jaxcv.data import Batches, Source, materialize, resident_bytes
+from jaxcv.models.convolution import onednn
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import (
     SetupError,
@@ -132,10 +133,13 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
 
     Raises:
         SetupError: where it does not, in one line that says what was found and what is wanted.
+        OneDNNError: where the runtime asks for oneDNN and it cannot be had.
         ValueError: from the data set, the model or the optimiser, likewise.
     """
     runtime = runtime or Runtime()
     devices = choose_devices(runtime)
+    if runtime.onednn and devices[0].platform == "cpu":
+        onednn.load()
     device_map = DeviceMap(devices, runtime.strategy, compiler_options(devices))
     check_sizes(experiment, runtime, device_map)
     train_source = experiment.data.open("train")

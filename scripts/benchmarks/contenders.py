@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "keras", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "onednn-cpu-gomp", "torch", "keras", "numpy")
 OURS = "ours"
 
 
@@ -53,6 +53,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     result.add_argument(
         "--plain-malloc", action="store_true", help="memory as without `jaxcv train`"
     )
+    result.add_argument("--onednn", action="store_true", help="as with `jaxcv train --onednn`")
     result.add_argument("--cases", nargs="*", help="parts of the names of the cases to run")
     result.add_argument("--without", nargs="*", default=(), help="contenders to leave out")
     result.add_argument("--json", type=Path, help="file for rows, machine and versions")
@@ -71,6 +72,10 @@ def prepare(options: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as there are cores to use
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[options.core : options.core + options.threads])
+    if options.onednn:
+        from jaxcv.models.convolution import onednn
+
+        onednn.load()
 
 
 def wanted(case: str, options: argparse.Namespace) -> bool:
@@ -150,6 +155,7 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         "clock": options.clock,
         "rounds": options.rounds,
         "plain_malloc": options.plain_malloc,
+        "onednn": options.onednn,
         "versions": versions,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxcv.models.convolution import blocks, canonical, pointwise, subpixel, winograd
+from jaxcv.models.convolution import blocks, canonical, onednn, pointwise, subpixel, winograd
 from jaxcv.models.convolution.geometry import Geometry
 
 # Least CD / (C + D) for Winograd, whose products grow as CD and whose transforms as C + D. On two Zen 5
@@ -13,6 +13,10 @@ from jaxcv.models.convolution.geometry import Geometry
 # 7.1 : 10.6, 256->256 at 8x8 6.7 : 10.5, 24->64 at 31x31 6.1 : 5.1; filter gradients 22 : 18, 11.9 : 14.5,
 # 9.3 : 11.7 and, 64->256 at 15x15, 9.8 : 11.1.
 _WIDE, _WIDE_FILTER = 32, 48
+
+# The same where oneDNN can be had: 256->256 at 14x14 19.9 to 26 by Winograd and 28 by oneDNN, filter gradient
+# 27 and 30; 96->96 at 16x16 6.7 and 5.2, filter gradient 7.3 and 6.1; 64->64 at 32x32 9.5 and 11.7, 17.5 and 11.5.
+_WIDE_ONEDNN = 100
 
 # Channels from which the sub-pixel form pays: with 3, a 7x7 filter of stride 2 takes twice XLA's time.
 _THIN = 8
@@ -29,7 +33,9 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, geometry: Geometry) -
     """[B, H', W', D] and [h, w, C, D] -> [B, H, W, C], computed in float32."""
     dtype = gradient.dtype
     gradient, kernel = gradient.astype(jnp.float32), kernel.astype(jnp.float32)
-    if pointwise.fits(geometry):
+    if _by_onednn(geometry, *kernel.shape[2:]) and not _spread(geometry):
+        result = onednn.input_gradient(gradient, kernel, geometry)
+    elif pointwise.fits(geometry):
         result = pointwise.input_gradient(gradient, kernel, geometry)
     elif geometry.dense and _wide(geometry.mirrored, kernel.shape[3], kernel.shape[2], _WIDE):
         result = winograd.input_gradient(gradient, kernel, geometry)
@@ -46,7 +52,9 @@ def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> ja
     """[B, H, W, C] and [B, H', W', D] -> [h, w, C, D], computed in float32."""
     dtype = x.dtype
     x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
-    if pointwise.fits(geometry):
+    if _by_onednn(geometry, x.shape[-1], gradient.shape[-1]):
+        result = onednn.filter_gradient(x, gradient, geometry)
+    elif pointwise.fits(geometry):
         result = pointwise.filter_gradient(x, gradient, geometry)
     elif _wide(geometry, x.shape[-1], gradient.shape[-1], _WIDE_FILTER):
         result = winograd.filter_gradient(x, gradient, geometry)
@@ -61,6 +69,8 @@ def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> ja
 
 def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     channels, width = kernel.shape[2:]
+    if _by_onednn(geometry, channels, width):
+        return onednn.forward(x, kernel, geometry)
     if pointwise.fits(geometry):
         return pointwise.forward(x, kernel, geometry)
     if _wide(geometry, channels, width, _WIDE):
@@ -69,6 +79,17 @@ def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     if factor > 1:
         return blocks.forward(x, kernel, geometry, factor)
     return canonical.forward(x, kernel, geometry)
+
+
+def _by_onednn(geometry: Geometry, channels: int, width: int) -> bool:
+    if not (onednn.loaded() and onednn.fits(geometry)):
+        return False
+    return not _wide(geometry, channels, width, _WIDE_ONEDNN)
+
+
+def _spread(geometry: Geometry) -> bool:
+    """Whether the input's gradient is a product of matrices and zeros between, which XLA writes faster."""
+    return pointwise.fits(geometry) and geometry.strides != (1, 1)
 
 
 def _wide(geometry: Geometry, channels: int, width: int, least: int) -> bool:

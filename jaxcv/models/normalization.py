@@ -1,5 +1,6 @@
 """Batch normalization whose statistics are exact over devices and blind to padding rows."""
 
+import math
 from typing import Any
 
 import jax
@@ -27,12 +28,9 @@ def masked_moments(
         `(mean [C], variance [C], rows [])` in float32. With no valid row, mean and variance are 0.
     """
     x = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - 1))
-    positions = 1
-    for size in x.shape[1:-1]:
-        positions *= size
+    positions = math.prod(x.shape[1:-1])
     if mask is None:
-        valid: jax.Array | bool = True
+        valid = jnp.ones((x.shape[0], 1), bool)
         rows = jnp.float32(x.shape[0])
     else:
         if mask.shape != x.shape[:1]:
@@ -40,24 +38,29 @@ def masked_moments(
                 f"BatchNorm wants a mask [B] with one flag per row: found mask {mask.shape} for "
                 f"features {x.shape}."
             )
-        valid = mask.astype(bool).reshape(mask.shape + (1,) * (x.ndim - 1))
+        valid = mask.astype(bool)[:, None]
         rows = jnp.sum(mask.astype(jnp.float32))
 
-    total = jnp.sum(x, axis=axes, where=valid)
+    total = _sum_of_valid(x, valid)
     if axis_name is not None:
         total, rows = lax.psum((total, rows), axis_name)
     count = jnp.maximum(rows, 1.0) * positions
     mean = total / count
-    squares = _squares_about_mean(x, mean, jnp.asarray(valid))
+    squares = _squares_about_mean(x, mean, valid)
     if axis_name is not None:
         squares = lax.psum(squares, axis_name)
     return mean, squares / count, rows
 
 
+def _sum_of_valid(x: jax.Array, valid: jax.Array) -> jax.Array:
+    """[B, ..., C] and [B, 1] -> [C]: each row is summed before it is chosen, which spares a copy of x."""
+    return jnp.sum(jnp.sum(x, axis=tuple(range(1, x.ndim - 1))), axis=0, where=valid)
+
+
 @jax.custom_jvp
 def _squares_about_mean(x: jax.Array, mean: jax.Array, valid: jax.Array) -> jax.Array:
     """Sums of (x - mean)^2 over all axes but the last, where `valid`; `mean` is that of all shards."""
-    return jnp.sum(jnp.square(x - mean), axis=tuple(range(x.ndim - 1)), where=valid)
+    return _sum_of_valid(jnp.square(x - mean), valid)
 
 
 @_squares_about_mean.defjvp
@@ -65,8 +68,25 @@ def _squares_about_mean_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax
     x, mean, valid = primals
     # As `mean` moves, the sum over all shards stays: the deviations add up to 0. Written out, because
     # the compiler does not know, and would read the features once more to add up zeros.
-    slope = jnp.sum(2 * (x - mean) * tangents[0], axis=tuple(range(x.ndim - 1)), where=valid)
+    slope = _sum_of_valid(2 * (x - mean) * tangents[0], valid)
     return _squares_about_mean(x, mean, valid), slope
+
+
+@jax.custom_jvp
+def _scaled_about_mean(
+    x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """(x - mean) * scale + bias, for [B, ..., C] and three times [C]."""
+    return (x - mean) * scale + bias
+
+
+@_scaled_about_mean.defjvp
+def _scaled_about_mean_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    x, mean, scale, bias = primals
+    dx, dmean, dscale, dbias = tangents
+    # Mean and bias shift alike. Added up first, they cost the backward pass one sum over x instead of two.
+    shift = dbias - scale * dmean
+    return _scaled_about_mean(*primals), scale * dx + (x - mean) * dscale + shift
 
 
 class BatchNorm(nn.Module):
@@ -129,15 +149,19 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
 
         mean, var = running_mean.value, running_var.value
+        centre = mean
         if train:
             # While parameters are initialized no axis is mapped yet.
             axis_name = None if self.is_initializing() else self.axis_name
             batch_mean, batch_var, rows = masked_moments(x, mask, axis_name)
-            mean = jnp.where(rows > 0, batch_mean, mean)
+            centre, mean = batch_mean, jnp.where(rows > 0, batch_mean, mean)
             var = jnp.where(rows > 0, batch_var, var)
             if not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
-        y = (x.astype(jnp.float32) - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
-        return y.astype(self.dtype)
+        scale = scale * lax.rsqrt(var + self.epsilon)
+        # The two means differ only where no row is valid. Deviations are from the one that the variance
+        # was taken about, so that they are computed once.
+        bias = bias + scale * (centre - mean)
+        return _scaled_about_mean(x.astype(jnp.float32), centre, scale, bias).astype(self.dtype)

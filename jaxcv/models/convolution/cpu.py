@@ -14,9 +14,9 @@ from jaxcv.models.convolution.geometry import Geometry
 # 9.3 : 11.7 and, 64->256 at 15x15, 9.8 : 11.1.
 _WIDE, _WIDE_FILTER = 32, 48
 
-# The same where oneDNN can be had: 256->256 at 14x14 19.9 to 26 by Winograd and 28 by oneDNN, filter gradient
-# 27 and 30; 96->96 at 16x16 6.7 and 5.2, filter gradient 7.3 and 6.1; 64->64 at 32x32 9.5 and 11.7, 17.5 and 11.5.
-_WIDE_ONEDNN = 100
+# The same beside oneDNN: 256->256 at 14x14 24 by Winograd and 28 by oneDNN, at 7x7 5.8 : 6.4, 128->128 at
+# 16x16 10.6 : 8.9; filter gradients of 256->256 27 : 30, 9 to 10 : 7.1, of 384->384 at 8x8 18.5 : 22.5.
+_WIDE_ONEDNN, _WIDE_FILTER_ONEDNN = 100, 140
 
 # Channels from which the sub-pixel form pays: with 3, a 7x7 filter of stride 2 takes twice XLA's time.
 _THIN = 8
@@ -33,7 +33,7 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, geometry: Geometry) -
     """[B, H', W', D] and [h, w, C, D] -> [B, H, W, C], computed in float32."""
     dtype = gradient.dtype
     gradient, kernel = gradient.astype(jnp.float32), kernel.astype(jnp.float32)
-    if _by_onednn(geometry, *kernel.shape[2:]) and not _spread(geometry):
+    if _by_onednn(geometry, *kernel.shape[2:], _WIDE_ONEDNN) and not _spread(geometry):
         result = onednn.input_gradient(gradient, kernel, geometry)
     elif pointwise.fits(geometry):
         result = pointwise.input_gradient(gradient, kernel, geometry)
@@ -52,7 +52,7 @@ def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> ja
     """[B, H, W, C] and [B, H', W', D] -> [h, w, C, D], computed in float32."""
     dtype = x.dtype
     x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
-    if _by_onednn(geometry, x.shape[-1], gradient.shape[-1]):
+    if _by_onednn(geometry, x.shape[-1], gradient.shape[-1], _WIDE_FILTER_ONEDNN):
         result = onednn.filter_gradient(x, gradient, geometry)
     elif pointwise.fits(geometry):
         result = pointwise.filter_gradient(x, gradient, geometry)
@@ -69,7 +69,7 @@ def filter_gradient(x: jax.Array, gradient: jax.Array, geometry: Geometry) -> ja
 
 def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     channels, width = kernel.shape[2:]
-    if _by_onednn(geometry, channels, width):
+    if _by_onednn(geometry, channels, width, _WIDE_ONEDNN):
         return onednn.forward(x, kernel, geometry)
     if pointwise.fits(geometry):
         return pointwise.forward(x, kernel, geometry)
@@ -81,10 +81,10 @@ def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     return canonical.forward(x, kernel, geometry)
 
 
-def _by_onednn(geometry: Geometry, channels: int, width: int) -> bool:
+def _by_onednn(geometry: Geometry, channels: int, width: int, least: int) -> bool:
     if not (onednn.loaded() and onednn.fits(geometry)):
         return False
-    return not _wide(geometry, channels, width, _WIDE_ONEDNN)
+    return not _wide(geometry, channels, width, least)
 
 
 def _spread(geometry: Geometry) -> bool:

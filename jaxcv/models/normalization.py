@@ -82,7 +82,7 @@ def _scaled_about_mean(
 
 @_scaled_about_mean.defjvp
 def _scaled_about_mean_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    x, mean, scale, bias = primals
+    x, mean, scale, _ = primals
     dx, dmean, dscale, dbias = tangents
     # Mean and bias shift alike. Added up first, they cost the backward pass one sum over x instead of two.
     shift = dbias - scale * dmean

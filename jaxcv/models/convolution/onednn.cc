@@ -1,8 +1,8 @@
 // A convolution and its two gradients by oneDNN, as calls from a compiled JAX program.
 //
-// Arrays are channels-last float32, as in geometry.py: x [B, H, W, C], kernel [h, w, C, D], y [B, H', W', D].
-// oneDNN runs on one thread at a time; the work is divided here, over the threads of XLA itself, so that no
-// second set of threads competes with it for the cores.
+// Arrays are channels-last float32, as in geometry.py: x [B, H, W, C], kernel [h, w, C, D], y [B,
+// H', W', D]. oneDNN runs on one thread at a time; the work is divided here, over the threads of
+// XLA itself, so that no second set of threads competes with it for the cores.
 
 #include <algorithm>
 #include <array>
@@ -37,9 +37,9 @@ enum class Part : int64_t { kForward, kInputGradient, kFilterGradient };
 
 // One convolution of some images, or of a band of rows of one image.
 struct Shape {
-  int64_t B, H, W, C;      // of x
+  int64_t B, H, W, C;        // of x
   int64_t rows, columns, D;  // of y
-  int64_t h, w;            // of the kernel
+  int64_t h, w;              // of the kernel
   int64_t stride_h, stride_w, dilation_h, dilation_w;
   int64_t top, bottom, left, right;  // padding
 
@@ -47,8 +47,8 @@ struct Shape {
   int64_t output_size() const { return rows * columns * D; }
 
   std::array<int64_t, 17> key() const {
-    return {B, H, W, C, rows, columns, D, h, w, stride_h, stride_w, dilation_h, dilation_w,
-            top, bottom, left, right};
+    return {B,        H,        W,          C,          rows, columns, D,    h,    w,
+            stride_h, stride_w, dilation_h, dilation_w, top,  bottom,  left, right};
   }
 };
 
@@ -97,7 +97,7 @@ const dnnl::engine& engine() {
 struct Program {
   dnnl::primitive convolution;
   memory::desc x, kernel, packed_kernel, y, workspace;
-  dnnl::primitive pack;  // from our layout of the kernel to oneDNN's; for the filter's gradient back
+  dnnl::primitive pack;  // Our layout of the kernel to oneDNN's; of its gradient, back to ours.
 };
 
 Program make_program(Part part, const Shape& s) {
@@ -137,7 +137,8 @@ Program make_program(Part part, const Shape& s) {
     program.convolution = dnnl::convolution_backward_weights(backward);
   }
   const memory ours(kernel, engine(), nullptr), theirs(program.packed_kernel, engine(), nullptr);
-  program.pack = part == Part::kFilterGradient ? dnnl::reorder(theirs, ours) : dnnl::reorder(ours, theirs);
+  program.pack =
+      part == Part::kFilterGradient ? dnnl::reorder(theirs, ours) : dnnl::reorder(ours, theirs);
   return program;
 }
 
@@ -154,8 +155,8 @@ const Program& find_program(Part part, const Shape& shape) {
   return found->second;
 }
 
-// Calls task(0) to task(count - 1), from this thread and from those of XLA that are idle. This thread
-// waits for nothing that has not begun, so that a pool whose threads all wait here goes on.
+// Calls task(0) to task(count - 1), from this thread and from those of XLA that are idle. This
+// thread waits for nothing that has not begun, so that a pool whose threads all wait here goes on.
 template <typename Task>
 void in_parallel(ffi::ThreadPool& pool, int64_t count, const Task& task) {
   struct Progress {
@@ -165,7 +166,7 @@ void in_parallel(ffi::ThreadPool& pool, int64_t count, const Task& task) {
     std::exception_ptr error;
   };
   const auto progress = std::make_shared<Progress>();
-  // Runs late, perhaps after this function has returned: `task` is touched only by who got a number.
+  // May run when this function has returned: then it gets no number, and does not touch `task`.
   const auto work = [progress, count, &task] {
     for (int64_t i = progress->next++; i < count; i = progress->next++) {
       try {
@@ -268,7 +269,8 @@ void map_images(Part part, ffi::ThreadPool& pool, const std::vector<Piece>& piec
         {{forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC, bind(program.x, x + pieces[i].x)},
          {DNNL_ARG_WEIGHTS, bind(program.packed_kernel, kernel_here)},
          {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, bind(program.y, y + pieces[i].y)},
-         {DNNL_ARG_SCRATCHPAD, bind(program.workspace, workspace.at_least(program.workspace.get_size()))}});
+         {DNNL_ARG_SCRATCHPAD,
+          bind(program.workspace, workspace.at_least(program.workspace.get_size()))}});
   });
 }
 
@@ -283,14 +285,17 @@ void sum_filter_gradient(ffi::ThreadPool& pool, const std::vector<Piece>& pieces
   in_parallel(pool, count, [&](int64_t i) {
     static thread_local Workspace workspace, packed;
     const Program& program = find_program(Part::kFilterGradient, pieces[i].shape);
-    const memory gradient = bind(program.packed_kernel, packed.at_least(program.packed_kernel.get_size()));
+    const memory gradient =
+        bind(program.packed_kernel, packed.at_least(program.packed_kernel.get_size()));
     run(program.convolution,
         {{DNNL_ARG_SRC, bind(program.x, x + pieces[i].x)},
          {DNNL_ARG_DIFF_WEIGHTS, gradient},
          {DNNL_ARG_DIFF_DST, bind(program.y, y + pieces[i].y)},
-         {DNNL_ARG_SCRATCHPAD, bind(program.workspace, workspace.at_least(program.workspace.get_size()))}});
+         {DNNL_ARG_SCRATCHPAD,
+          bind(program.workspace, workspace.at_least(program.workspace.get_size()))}});
     run(program.pack,
-        {{DNNL_ARG_FROM, gradient}, {DNNL_ARG_TO, bind(program.kernel, i == 0 ? kernel : others + (i - 1) * size)}});
+        {{DNNL_ARG_FROM, gradient},
+         {DNNL_ARG_TO, bind(program.kernel, i == 0 ? kernel : others + (i - 1) * size)}});
   });
   in_parallel(pool, count, [&](int64_t part) {
     for (int64_t i = 0; i < count - 1; ++i)
@@ -308,8 +313,8 @@ ffi::Error call(ffi::ThreadPool pool, Array first, Array second, ffi::Result<Arr
   const Array& kernel = part == Part::kFilterGradient ? *result : second;
   const Array& y = part == Part::kForward ? *result : part == Part::kInputGradient ? first : second;
   const auto n = x.dimensions(), m = y.dimensions(), k = kernel.dimensions();
-  const Shape shape{n[0],       n[1],       n[2],        n[3],        m[1],       m[2],
-                    m[3],       k[0],       k[1],        strides[0],  strides[1], dilation[0],
+  const Shape shape{n[0],        n[1],       n[2],       n[3],       m[1],       m[2],
+                    m[3],        k[0],       k[1],       strides[0], strides[1], dilation[0],
                     dilation[1], padding[0], padding[1], padding[2], padding[3]};
   try {
     const auto pieces = divide(part, shape, std::max<int64_t>(1, pool.num_threads()));

@@ -23,7 +23,6 @@ _TUNABLES = (
     "glibc.malloc.hugetlb=1",
     f"glibc.malloc.mmap_threshold={2**30}",
     f"glibc.malloc.trim_threshold={2**31 - 1}",
-    "glibc.malloc.arena_max=1",  # those of threads hold 64 MiB; what is larger is mapped anew each time
 )
 COMMANDS = tuple(name for names in _MODULES.values() for name in names)
 

@@ -139,34 +139,6 @@ def test_the_process_starts_anew_once_with_large_pages_unless_it_has_settings_of
     assert last.endswith(" 1 ['a word', '--field']")
 
 
-_FAULTS = """
-import platform, resource
-from jaxcv.cli import use_large_pages
-use_large_pages()
-import jax, jax.numpy as jnp
-x = jnp.ones((4096, 64))
-work = jax.jit(lambda x: jnp.sin(x @ x.T).sum())  # a temporary of 64 MiB
-for _ in range(3):
-    work(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
-    work(x).block_until_ready()
-print(platform.libc_ver()[0], resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library is Linux's")
-def test_memory_of_a_step_is_kept_for_the_next():
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    result = subprocess.run(
-        [sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True, env=environment
-    )
-    library, faults = result.stdout.split()
-    if library != "glibc":
-        pytest.skip("settings of glibc")
-    assert int(faults) < 400, "by default it is 16,000 a call"
-
-
 def test_importing_imports_neither_tensorflow_nor_torch():
     code = (
         "import sys, jaxcv.train, jaxcv.data, jaxcv.report, jaxcv.losses, jaxcv.cli\n"

@@ -14,8 +14,9 @@ from jaxcv.models.convolution.geometry import Geometry
 # 9.3 : 11.7 and, 64->256 at 15x15, 9.8 : 11.1.
 _WIDE, _WIDE_FILTER = 32, 48
 
-# The same beside oneDNN: 256->256 at 14x14 24 by Winograd and 28 by oneDNN, at 7x7 5.8 : 6.4, 128->128 at
-# 16x16 10.6 : 8.9; filter gradients of 256->256 27 : 30, 9 to 10 : 7.1, of 384->384 at 8x8 18.5 : 22.5.
+# The same beside oneDNN, over the part of Winograd's tiles that lies in the output: 256->256 at 14x14 24 by
+# Winograd and 28 by oneDNN, 128->128 at 16x16 10.6 : 8.9; filter gradients of 256->256 27 : 30 and, at 7x7,
+# 9 to 10 : 7.1, of 384->384 at 8x8 18.5 : 22.5.
 _WIDE_ONEDNN, _WIDE_FILTER_ONEDNN = 100, 140
 
 # Channels from which the sub-pixel form pays: with 3, a 7x7 filter of stride 2 takes twice XLA's time.
@@ -84,7 +85,7 @@ def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def _by_onednn(geometry: Geometry, channels: int, width: int, least: int) -> bool:
     if not (onednn.loaded() and onednn.fits(geometry)):
         return False
-    return not _wide(geometry, channels, width, least)
+    return not _wide(geometry, channels, width, least / winograd.filled(geometry))
 
 
 def _spread(geometry: Geometry) -> bool:
@@ -92,6 +93,6 @@ def _spread(geometry: Geometry) -> bool:
     return pointwise.fits(geometry) and geometry.strides != (1, 1)
 
 
-def _wide(geometry: Geometry, channels: int, width: int, least: int) -> bool:
+def _wide(geometry: Geometry, channels: int, width: int, least: float) -> bool:
     fits = winograd.fits(geometry) and geometry.precision is None
     return fits and channels * width >= least * (channels + width)

@@ -30,6 +30,12 @@ def fits(geometry: Geometry) -> bool:
     return geometry.kernel == (3, 3) and geometry.dense and padded
 
 
+def filled(geometry: Geometry) -> float:
+    """The part of the tiles' outputs that is wanted: 1 where rows and columns are even."""
+    rows, columns = geometry.output
+    return rows * columns / (4 * _half(rows) * _half(columns))
+
+
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """[B, H, W, C] and [3, 3, C, D] -> [B, H', W', D]."""
     return _convolved(x, _transformed_kernel(kernel), 0, geometry)

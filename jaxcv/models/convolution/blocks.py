@@ -18,7 +18,7 @@ from jaxcv.models.convolution import canonical
 from jaxcv.models.convolution.geometry import Geometry
 
 _LARGEST = 8
-_GAIN, _GAIN_FILTER = 1.1, 1.2
+_GAIN, _GAIN_FILTER = 1.3, 1.2  # below these the model errs either way
 _LANES, _LANES_FILTER = 12, 4
 
 

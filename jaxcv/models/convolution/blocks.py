@@ -43,7 +43,8 @@ def _best(geometry: Geometry, channels: int, width: int, lanes: int, gain: float
 
     def cost(factor: int) -> float:
         filled = (1 + lanes / (factor * channels)) * (1 + lanes / (factor * width))
-        return inflation(geometry, factor) * filled
+        # One column alone is the convolution as it is, without zeros.
+        return filled if factor == 1 else inflation(geometry, factor) * filled
 
     factors = [b for b in range(1, _LARGEST + 1) if geometry.output[1] % b == 0]
     best = min(factors, key=cost)

@@ -121,7 +121,8 @@ def test_help_imports_no_jax(words):
 def test_the_process_starts_anew_once_with_large_pages_unless_it_has_settings_of_its_own(own):
     code = (
         "import os, sys; from jaxcv.cli import use_large_pages; print('started', flush=True)\n"
-        "use_large_pages(); print(os.environ['GLIBC_TUNABLES'], sys.flags.utf8_mode, sys.argv[1:])"
+        "use_large_pages(one_arena='--field' in sys.argv)\n"
+        "print(os.environ['GLIBC_TUNABLES'], sys.flags.utf8_mode, sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     if own is not None:
@@ -136,6 +137,7 @@ def test_the_process_starts_anew_once_with_large_pages_unless_it_has_settings_of
     *starts, last = result.stdout.splitlines()
     assert len(starts) == (2 if own is None else 1)
     assert last.startswith("glibc.malloc.hugetlb=1:" if own is None else own)
+    assert (":glibc.malloc.arena_max=1 " in last) == (own is None)
     assert last.endswith(" 1 ['a word', '--field']")
 
 

@@ -65,7 +65,9 @@ def prepare(options: argparse.Namespace) -> None:
     if not options.plain_malloc:
         from jaxcv.cli import use_large_pages
 
-        use_large_pages()  # as `jaxcv train` does, and for all contenders alike
+        use_large_pages(
+            one_arena=options.onednn
+        )  # as `jaxcv train` does, and for all contenders alike
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

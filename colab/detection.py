@@ -118,6 +118,8 @@ from PIL import Image
 
 from jaxcv.configs import bccd_fcos, shapes_fcos
 from jaxcv.data import COCODetection, Shapes, contact_sheet, prepared
+from jaxcv.drawing.boxes import draw_boxes
+from jaxcv.drawing.palettes import class_palette
 from jaxcv.image import (
     ColorJitter,
     RandomHorizontalFlip,
@@ -126,10 +128,8 @@ from jaxcv.image import (
     nms,
     transform_sample,
 )
-from jaxcv.predict.boxes_drawing import draw_boxes
-from jaxcv.predict.colors import class_palette
-from jaxcv.predict.detection import detect_files, make_detector
 from jaxcv.report import report_run
+from jaxcv.tasks.detection.predict import detect_files, make_detector
 from jaxcv.train import evaluate_state, make_evaluator, open_workdir, train
 
 RUNS = Path("runs")
@@ -350,6 +350,6 @@ print(f"{report}, {report.stat().st_size / 1e6:.1f} MB")
 #
 # - Your own files: `COCODetection(images=..., annotations=...)`, `VOCDetection(root=...)`; prepared TFDS
 #   sets: `TFDSDetection`.
-# - Anchors: `RetinaNet`. Other assignments: `MaxIoU`, `ATSS` in `jaxcv.tasks.assignment`.
+# - Anchors: `RetinaNet`. Other assignments: `MaxIoU`, `ATSS` in `jaxcv.tasks.detection.assignment`.
 # - Presets: `shapes_fcos`, `bccd_fcos`, `bccd_retinanet`, `voc_fcos`, `coco_retinanet_r50` in
 #   `jaxcv/configs`.

@@ -118,9 +118,8 @@ from sklearn.linear_model import Ridge
 from jaxcv.configs import faces_orl
 from jaxcv.data import TFDS, contact_sheet, prepared
 from jaxcv.data.faces import DisjointIdentities, People
-from jaxcv.faces.device_gallery import DeviceGallery
-from jaxcv.faces.embedding import embed_source, embedder_digest
-from jaxcv.faces.gallery import GalleryError
+from jaxcv.faces.gallery.contract import GalleryError
+from jaxcv.faces.gallery.device_gallery import DeviceGallery
 from jaxcv.faces.pair_figure import pair_figure
 from jaxcv.metrics import (
     area_under_roc,
@@ -132,6 +131,7 @@ from jaxcv.metrics import (
 )
 from jaxcv.models import EmbeddingClassifier, FaceEmbedder
 from jaxcv.report import report_run
+from jaxcv.tasks.faces.embedding import embed_source, embedder_digest
 from jaxcv.train import AXIS, open_workdir, train
 
 RUNS = Path("runs")
@@ -220,7 +220,7 @@ def draw_people(root, people, photos=10):
 # %% [markdown]
 # **Choose here.** Where the ORL faces are prepared as a TFDS data set (`$TFDS_DATA_DIR`), the photos
 # are of 40 true people instead. For your own photos put the path of their folder: cut to the face and
-# aligned all alike, as `jaxcv.faces.aligned.aligned_face` does it.
+# aligned all alike, as `jaxcv.faces.alignment.aligned_face` does it.
 
 # %%
 if "orl_faces" in prepared() and not FAST:
@@ -473,7 +473,7 @@ plt.show()
 #   special category (GDPR, Article 9): processing them is forbidden but for exceptions, of which the
 #   person's explicit consent is one; and who withdraws it is to be deleted. Illinois (BIPA) asks for a
 #   written release first. Ask a lawyer before you enrol anybody, and ask everybody whom you enrol.
-# - Encrypt the gallery: with a key of `jaxcv.faces.encryption.new_key` in the environment variable
+# - Encrypt the gallery: with a key of `jaxcv.faces.gallery.encryption.new_key` in the environment variable
 #   `JAXCV_GALLERY_KEY`, all that is written is AES-256-GCM. The key belongs in another place than
 #   the gallery and its backups.
 # - And test on people like those it is for: a network trained on few kinds of people errs more often

@@ -117,6 +117,8 @@ from PIL import Image
 
 from jaxcv.configs import camvid_unet
 from jaxcv.data import MaskFolder, contact_sheet, encode_mask, prepared
+from jaxcv.drawing.index_maps import overlay
+from jaxcv.drawing.palettes import class_palette
 from jaxcv.image import (
     ColorJitter,
     Normalize,
@@ -126,12 +128,10 @@ from jaxcv.image import (
     transform_sample,
 )
 from jaxcv.models import ConvBackbone, UNet
-from jaxcv.predict.colors import class_palette
-from jaxcv.predict.files import segment_files
-from jaxcv.predict.index_maps import overlay
-from jaxcv.predict.segmentation import Inference, segment
 from jaxcv.report import report_run
 from jaxcv.tasks import Segmentation
+from jaxcv.tasks.segmentation.inference import Inference, segment
+from jaxcv.tasks.segmentation.predict import segment_files
 from jaxcv.train import (
     AXIS,
     AdamW,

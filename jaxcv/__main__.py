@@ -1,5 +1,5 @@
 """`python -m jaxcv`."""
 
-from jaxcv.cli import launch
+from jaxcv.cli.main import launch
 
 launch()

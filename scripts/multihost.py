@@ -11,7 +11,8 @@ import sys
 
 import jax
 
-from jaxcv.cli import main, use_large_pages
+from jaxcv.cli.main import main
+from jaxcv.convolution.large_pages import use_large_pages
 
 
 def launch(words: list[str]) -> int:

@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 
-from jaxcv.commands import enable_compilation_cache
+from jaxcv.cli.options import enable_compilation_cache
 from jaxcv.configs import faces_orl
 from jaxcv.data import TFDS, Dataset, DisjointIdentities, ImagesPerIdentity, Source
 from jaxcv.losses import AdaFace, ArcFace, CosFace, Margin, NormFace
 from jaxcv.metrics import cumulative_match, search_ranks
 from jaxcv.tasks import FaceRecognition, MetricLearning, Triplet
-from jaxcv.tasks.face import compare_all_pairs
+from jaxcv.tasks.faces.recognition import compare_all_pairs
 from jaxcv.train import Experiment, collect_environment, open_workdir, predict_test, train
 
 RESULTS = Path(__file__).parent / "results"

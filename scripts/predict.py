@@ -1,6 +1,6 @@
 """Launcher: `python scripts/predict.py DIR IMAGE ...` is `jaxcv predict DIR IMAGE ...`."""
 
-from jaxcv.cli import launch
+from jaxcv.cli.main import launch
 
 if __name__ == "__main__":
     launch("predict")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.cli import COMMANDS, main
-from jaxcv.commands import presets
+from jaxcv.cli.main import COMMANDS, main
+from jaxcv.cli.presets import presets
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

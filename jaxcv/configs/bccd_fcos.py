@@ -9,6 +9,7 @@ result: see the README.
 """
 
 from jaxcv.data import TFDSDetection
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     ColorJitter,
     Normalize,
@@ -18,7 +19,12 @@ from jaxcv.image import (
 )
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.tasks import Detection
-from jaxcv.train import AXIS, AdamW, Cosine, Experiment, Optimizer
+from jaxcv.train import (
+    AdamW,
+    Cosine,
+    Experiment,
+    Optimizer,
+)
 
 SIZE = (240, 320)
 

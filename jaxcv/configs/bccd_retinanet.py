@@ -9,10 +9,11 @@ this project.
 import dataclasses
 
 from jaxcv.configs import bccd_fcos
+from jaxcv.devices import AXIS
 from jaxcv.models import ConvBackbone, RetinaNet
 from jaxcv.tasks import Detection
-from jaxcv.tasks.assignment import MaxIoU
-from jaxcv.train import AXIS, Experiment
+from jaxcv.tasks.detection.assignment import MaxIoU
+from jaxcv.train import Experiment
 
 
 def experiment() -> Experiment:

@@ -10,8 +10,9 @@ run to its end by this project.
 import dataclasses
 
 from jaxcv.configs import camvid_unet
+from jaxcv.devices import AXIS
 from jaxcv.models import DeepLabV3Plus, ResNetBackbone
-from jaxcv.train import AXIS, Experiment
+from jaxcv.train import Experiment
 
 
 def experiment() -> Experiment:

@@ -9,6 +9,7 @@ al. 2017, table 3).
 """
 
 from jaxcv.data import CAMVID, TFDSSegmentation
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -19,7 +20,12 @@ from jaxcv.image import (
 )
 from jaxcv.models import ConvBackbone, UNet
 from jaxcv.tasks import Segmentation
-from jaxcv.train import AXIS, AdamW, Cosine, Experiment, Optimizer
+from jaxcv.train import (
+    AdamW,
+    Cosine,
+    Experiment,
+    Optimizer,
+)
 
 # Roots of the ratios of median to own frequency (Eigen & Fergus 2015) in the training masks: thin and
 # rare classes count more, but not so much that they are seen everywhere.

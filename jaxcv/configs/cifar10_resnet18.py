@@ -8,10 +8,17 @@ github.com/KellerJordan/cifar10-airbench gives a ResNet-18 of this kind 96%.
 """
 
 from jaxcv.data import TFDS
+from jaxcv.devices import AXIS
 from jaxcv.image import Cutout, Normalize, RandomCrop, RandomHorizontalFlip
 from jaxcv.models import ResNet
 from jaxcv.tasks import Classification
-from jaxcv.train import AXIS, SGD, Cosine, Experiment, Keep, Optimizer
+from jaxcv.train import (
+    SGD,
+    Cosine,
+    Experiment,
+    Keep,
+    Optimizer,
+)
 
 
 def experiment() -> Experiment:

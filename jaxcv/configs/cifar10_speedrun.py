@@ -29,10 +29,18 @@ Another width, batch size or number of epochs is `recipe(...)` in a file of your
 from typing import Literal
 
 from jaxcv.data import TFDS
+from jaxcv.devices import AXIS
 from jaxcv.image import AlternatingHorizontalFlip, Normalize, RandomCrop
 from jaxcv.models import AveragedViews, SpeedNet
 from jaxcv.tasks import Classification
-from jaxcv.train import AXIS, SGD, Experiment, Muon, Optimizer, ParameterGroup, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Muon,
+    Optimizer,
+    ParameterGroup,
+    Polynomial,
+)
 
 # Rates and decay for the sum of the losses over a batch, as the recipe has them, at full width.
 BIAS_RATE, HEAD_RATE, DECAY = 0.053, 0.67, 2e-6

@@ -12,6 +12,7 @@ Large images in windows: `jaxcv predict RUN IMAGE ... --window 512 1024`.
 """
 
 from jaxcv.data import CITYSCAPES, TFDSSegmentation
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -22,7 +23,13 @@ from jaxcv.image import (
 )
 from jaxcv.models import DeepLabV3Plus, ResNetBackbone
 from jaxcv.tasks import Segmentation
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Polynomial,
+)
 
 
 def experiment() -> Experiment:

@@ -14,11 +14,18 @@ project.
 """
 
 from jaxcv.data import COCODetection
+from jaxcv.devices import AXIS
 from jaxcv.image import IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomHorizontalFlip
 from jaxcv.models import ResNetBackbone, RetinaNet
 from jaxcv.tasks import Detection
-from jaxcv.tasks.assignment import MaxIoU
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Step
+from jaxcv.tasks.detection.assignment import MaxIoU
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Step,
+)
 
 
 def experiment() -> Experiment:

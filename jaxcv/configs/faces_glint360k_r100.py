@@ -23,11 +23,18 @@ that. Logits would be 4 bytes * 1024 * 360,064 / N = 184 MB, but are made a tile
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
+from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, IResNet
 from jaxcv.tasks import FaceRecognition
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Polynomial,
+)
 
 PEOPLE = 360_000
 

@@ -23,11 +23,18 @@ Logits would be 4 bytes * 1024 * 93,056 / N = 48 MB, but are made a tile at a ti
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
+from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import ArcFace
 from jaxcv.models import EmbeddingClassifier, IResNet
 from jaxcv.tasks import FaceRecognition
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Polynomial,
+)
 
 PEOPLE = 93_000
 

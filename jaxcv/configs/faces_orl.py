@@ -19,11 +19,17 @@ people they are counts for more than the head. Named among all 40 people from 5 
 """
 
 from jaxcv.data import TFDS, DisjointIdentities
+from jaxcv.devices import AXIS
 from jaxcv.image import ColorJitter, Normalize, RandomAffine, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, FaceEmbedder
 from jaxcv.tasks import FaceRecognition
-from jaxcv.train import AXIS, AdamW, Cosine, Experiment, Optimizer
+from jaxcv.train import (
+    AdamW,
+    Cosine,
+    Experiment,
+    Optimizer,
+)
 
 PEOPLE = 30
 

@@ -31,11 +31,18 @@ would be 4 bytes * 1024 * 0.2 * 2,059,008 / N = 211 MB, but are made a tile at a
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
+from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, IResNet
 from jaxcv.tasks import FaceRecognition
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Polynomial,
+)
 
 PEOPLE = 2_059_000
 

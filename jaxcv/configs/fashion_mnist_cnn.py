@@ -8,10 +8,17 @@ such a network.
 """
 
 from jaxcv.data import TFDS
+from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip, RandomTranslation
 from jaxcv.models import SmallCNN
 from jaxcv.tasks import Classification
-from jaxcv.train import AXIS, SGD, Experiment, Keep, Optimizer, Polynomial
+from jaxcv.train import (
+    SGD,
+    Experiment,
+    Keep,
+    Optimizer,
+    Polynomial,
+)
 
 
 def experiment() -> Experiment:

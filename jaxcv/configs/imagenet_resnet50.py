@@ -9,6 +9,7 @@ project. For orientation: Flax's example of this network reports 76.4% after 90 
 """
 
 from jaxcv.data import TFDS, RandomRectangle
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -18,7 +19,13 @@ from jaxcv.image import (
 )
 from jaxcv.models import ResNet
 from jaxcv.tasks import Classification
-from jaxcv.train import AXIS, SGD, Cosine, Experiment, Keep, Optimizer
+from jaxcv.train import (
+    SGD,
+    Cosine,
+    Experiment,
+    Keep,
+    Optimizer,
+)
 
 
 def experiment() -> Experiment:

@@ -7,6 +7,7 @@ for one accelerator; it has not been run to its end by this project.
 """
 
 from jaxcv.data import PETS, TFDSSegmentation
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -17,7 +18,13 @@ from jaxcv.image import (
 )
 from jaxcv.models import ConvBackbone, UNet
 from jaxcv.tasks import Segmentation
-from jaxcv.train import AXIS, AdamW, Cosine, Experiment, Keep, Optimizer
+from jaxcv.train import (
+    AdamW,
+    Cosine,
+    Experiment,
+    Keep,
+    Optimizer,
+)
 
 
 def experiment() -> Experiment:

@@ -6,10 +6,16 @@ Time and result on two CPU cores: see the README.
 """
 
 from jaxcv.data import Shapes
+from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.tasks import Detection
-from jaxcv.train import AXIS, AdamW, Cosine, Experiment, Optimizer
+from jaxcv.train import (
+    AdamW,
+    Cosine,
+    Experiment,
+    Optimizer,
+)
 
 
 def experiment() -> Experiment:

@@ -14,6 +14,7 @@ lower accuracy than published for ImageNet-pretrained backbones is to be expecte
 """
 
 from jaxcv.data import VOC, VOCDetection
+from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -25,7 +26,13 @@ from jaxcv.image import (
 )
 from jaxcv.models import FCOS, ResNetBackbone
 from jaxcv.tasks import Detection
-from jaxcv.train import AXIS, SGD, Cosine, Experiment, Keep, Optimizer
+from jaxcv.train import (
+    SGD,
+    Cosine,
+    Experiment,
+    Keep,
+    Optimizer,
+)
 
 SIZE = (512, 512)
 

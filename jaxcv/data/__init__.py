@@ -17,21 +17,27 @@ from jaxcv.data.faces import (
 )
 from jaxcv.data.files import Folder
 from jaxcv.data.fit import fit_image
-from jaxcv.data.masks import MaskValues, class_colors, decode_mask, encode_mask, fit_mask
 from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.preparation import prepare
 from jaxcv.data.random_rectangle import RandomRectangle
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
-from jaxcv.data.segmentation_classes import (
+from jaxcv.data.segmentation.classes import (
     CAMVID,
     CITYSCAPES,
     PETS,
     VOC,
     SegmentationClasses,
 )
-from jaxcv.data.segmentation_folder import MaskFolder
-from jaxcv.data.segmentation_tfds import TFDSSegmentation
+from jaxcv.data.segmentation.folder import MaskFolder
+from jaxcv.data.segmentation.masks import (
+    MaskValues,
+    class_colors,
+    decode_mask,
+    encode_mask,
+    fit_mask,
+)
+from jaxcv.data.segmentation.tfds import TFDSSegmentation
 from jaxcv.data.sheet import contact_sheet
 from jaxcv.data.source import Dataset, Source, SourceView, Split, record_labels, stratified_split
 from jaxcv.data.synthetic import Synthetic

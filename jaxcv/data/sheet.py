@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcv.data.masks import class_colors
 from jaxcv.data.order import permutation
+from jaxcv.data.segmentation.masks import class_colors
 from jaxcv.data.source import Record, Source
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Faces: detection, alignment and galleries of enrolled people."""
 
-from jaxcv.faces.aligned import align_pixels, aligned_face
-from jaxcv.faces.detection import (
+from jaxcv.faces.alignment import align_pixels, aligned_face
+from jaxcv.faces.detector import (
     CascadeDetector,
     Face,
     FaceDetector,

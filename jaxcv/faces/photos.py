@@ -11,8 +11,8 @@ import numpy as np
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.files import FileSource, image_files
 from jaxcv.data.fit import Fit, fit_image
-from jaxcv.faces.aligned import aligned_face
-from jaxcv.faces.detection import FaceDetector, NoFaceError, SeveralFacesError
+from jaxcv.faces.alignment import aligned_face
+from jaxcv.faces.detector import FaceDetector, NoFaceError, SeveralFacesError
 
 # Photos named in an error about many.
 _NAMED = 5

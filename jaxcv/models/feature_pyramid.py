@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcv.models.convolution import Conv
+from jaxcv.convolution.conv import Conv
 from jaxcv.models.upsampling import cut_to, upsample_nearest
 
 

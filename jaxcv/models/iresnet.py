@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcv.models.convolution import Conv
+from jaxcv.convolution.conv import Conv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.prelu import PReLU

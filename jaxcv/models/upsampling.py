@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
-from jaxcv.models.convolution import Conv
+from jaxcv.convolution.conv import Conv
 
 Upsampling = Literal["bilinear", "subpixel", "nearest"]
 """How features are enlarged.

@@ -41,7 +41,7 @@ def write_report(
         samples: Augmented training images [N, H, W, C] and their N labels: classes,
             distributions [N, C] or numbers. Or the section itself.
         task_sections: `{heading: content}` of what only this task has to show, for instance
-            `jaxcv.report.faces.face_sections`; it follows the evaluation.
+            `jaxcv.tasks.faces.report.face_sections`; it follows the evaluation.
         config: The experiment as nested JSON values; the key `class` of a dict is its headline.
         environment: Versions and hardware, see `jaxcv.train.collect_environment`.
 

@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.predict.colors import class_palette
-from jaxcv.report.detection_panels import box_samples
+from jaxcv.devices import AXIS
+from jaxcv.drawing.palettes import class_palette
 from jaxcv.report.markup import Markup
 from jaxcv.report.page import write_report
-from jaxcv.report.segmentation import label_map_samples
 from jaxcv.report.task_sections import task_sections
 from jaxcv.tasks import Detection, Segmentation
+from jaxcv.tasks.detection.panels import box_samples
+from jaxcv.tasks.segmentation.report import label_map_samples
 from jaxcv.train import (
-    AXIS,
     Experiment,
     Run,
     Runtime,

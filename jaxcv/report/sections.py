@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcv.report.charts import line_chart, reliability_diagram
-from jaxcv.report.confusion import MAX_CLASSES, confusion_chart
+from jaxcv.report.charts.confusion import MAX_CLASSES, confusion_chart
+from jaxcv.report.charts.curves import line_chart, reliability_diagram
 from jaxcv.report.markup import Markup, join, tag
 from jaxcv.report.numbers import is_share, shown, title_of, wilson_interval
 from jaxcv.report.pictures import picture, to_uint8

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcv.report.confusion import most_confused
+from jaxcv.report.charts.confusion import most_confused
 from jaxcv.report.markup import Markup, join, tag
 from jaxcv.report.numbers import title_of
 

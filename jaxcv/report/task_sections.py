@@ -8,15 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcv.devices import AXIS
+from jaxcv.drawing.palettes import class_palette
 from jaxcv.metrics.confusion import confusion_matrices
 from jaxcv.metrics.pairs import pair_scores
 from jaxcv.metrics.segmentation import mean_iou_of_images
-from jaxcv.predict.colors import class_palette
-from jaxcv.report.detection import detection_evidence, detection_sections
-from jaxcv.report.faces import face_evidence, face_sections
 from jaxcv.report.markup import Markup
 from jaxcv.report.sections import Mistake, mistakes_gallery
-from jaxcv.report.segmentation import SegmentedImage, segmentation_sections
 from jaxcv.tasks import (
     BinaryClassification,
     Classification,
@@ -25,8 +23,10 @@ from jaxcv.tasks import (
     MetricLearning,
     Segmentation,
 )
+from jaxcv.tasks.detection.report import detection_evidence, detection_sections
+from jaxcv.tasks.faces.report import face_evidence, face_sections
+from jaxcv.tasks.segmentation.report import SegmentedImage, segmentation_sections
 from jaxcv.train import (
-    AXIS,
     Run,
     TrainState,
     collect_examples,

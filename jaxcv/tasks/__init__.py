@@ -1,20 +1,22 @@
-"""What a model's output means: its loss, its metrics and its prediction. One task a file."""
+"""What a model's output means: its loss, its metrics, its prediction and its report. A folder per task."""
 
-from jaxcv.tasks.binary import BinaryClassification
-from jaxcv.tasks.classification import Classification
-from jaxcv.tasks.detection import Detection
-from jaxcv.tasks.face import FaceRecognition
-from jaxcv.tasks.metric_learning import MetricLearning, SupervisedContrastive, Triplet
+from jaxcv.devices import AXIS
+from jaxcv.tasks.classification import BinaryClassification, Classification
+from jaxcv.tasks.detection import ATSS, CenterSampling, Detection, MaxIoU
+from jaxcv.tasks.faces import FaceRecognition, MetricLearning, SupervisedContrastive, Triplet
 from jaxcv.tasks.regression import Regression
 from jaxcv.tasks.segmentation import Segmentation
-from jaxcv.tasks.task import AXIS, Task
+from jaxcv.train.task import Task
 
 __all__ = [
+    "ATSS",
     "AXIS",
     "BinaryClassification",
+    "CenterSampling",
     "Classification",
     "Detection",
     "FaceRecognition",
+    "MaxIoU",
     "MetricLearning",
     "Regression",
     "Segmentation",

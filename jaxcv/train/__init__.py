@@ -1,5 +1,6 @@
 """The step, the loop, and what they need: optimisers, devices, checkpoints, logs."""
 
+from jaxcv.devices import AXIS
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
 from jaxcv.train.environment import collect_environment
@@ -27,11 +28,11 @@ from jaxcv.train.optimizer import (
 )
 from jaxcv.train.parallel import DeviceMap
 from jaxcv.train.parameter_groups import ParameterGroup
-from jaxcv.train.prediction import find_images, predict_files
 from jaxcv.train.run import Run, SetupError, open_run, open_workdir
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
 from jaxcv.train.state import TrainState, create_state
-from jaxcv.train.step import AXIS, make_eval_step, make_predict_step, make_train_step
+from jaxcv.train.step import make_eval_step, make_predict_step, make_train_step
+from jaxcv.train.task import Task
 from jaxcv.train.window import NonFiniteError
 
 __all__ = [
@@ -63,12 +64,12 @@ __all__ = [
     "Runtime",
     "SetupError",
     "Step",
+    "Task",
     "TrainState",
     "collect_environment",
     "collect_examples",
     "create_state",
     "evaluate_state",
-    "find_images",
     "fit_to_data",
     "make_eval_step",
     "make_evaluator",
@@ -76,7 +77,6 @@ __all__ = [
     "make_train_step",
     "open_run",
     "open_workdir",
-    "predict_files",
     "predict_test",
     "read_config",
     "scalars",

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxcv import image as image_ops
-from jaxcv.tasks import AXIS, Task
+from jaxcv.devices import AXIS
+from jaxcv.train.task import Task
 
 Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.data import Source
+from jaxcv.devices import AXIS
 from jaxcv.image import Mosaic
-from jaxcv.tasks import AXIS
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.parallel import DeviceMap

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcv.devices import AXIS
 from jaxcv.train.run import Run
 from jaxcv.train.state import TrainState, Variables
-from jaxcv.train.step import AXIS, make_eval_step, make_predict_step
+from jaxcv.train.step import make_eval_step, make_predict_step
 
 Summary = dict[str, Any]
 

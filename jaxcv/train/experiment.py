@@ -9,8 +9,8 @@ from typing import Any, Literal
 import flax.linen as nn
 
 from jaxcv.data import Dataset
-from jaxcv.tasks import Task
 from jaxcv.train.optimizer import Optimizer
+from jaxcv.train.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcv.tasks import AXIS
+from jaxcv.devices import AXIS
 
 
 def sum_over_devices(gradients: Any, divided: Any = None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcv.train.step import AXIS
+from jaxcv.devices import AXIS
 
 Strategy = Literal["pmap", "shard_map"]
 # How the arrays of an argument lie on the devices: None, whole on each; an int, divided along that
@@ -25,8 +25,8 @@ class DeviceMap:
         devices: the devices; all of every process's, in the order of `jax.devices()`.
         strategy: `shard_map` (one jitted program) or `pmap` (the older interface to the same; over
             several processes, with more work on the host per call).
-        compiler_options: for XLA, as `jaxcv.train.compiler.compiler_options` gives them to a run. With
-            any, what is mapped is a program of its own and cannot be part of another `jax.jit`.
+        compiler_options: for XLA, from `jaxcv.convolution.compiler`. With any, what is
+            mapped is a program of its own and cannot be part of another `jax.jit`.
     """
 
     def __init__(

@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax
 import optax
 
+from jaxcv.convolution import onednn
+from jaxcv.convolution.compiler import compiler_options
 from jaxcv.data import Batches, Source, materialize, resident_bytes
-from jaxcv.models.convolution import onednn
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import (
     SetupError,
@@ -21,7 +22,6 @@ from jaxcv.train.checks import (
     check_model,
     check_sizes,
 )
-from jaxcv.train.compiler import compiler_options
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed

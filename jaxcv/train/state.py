@@ -11,7 +11,7 @@ import optax
 from flax import struct
 from jax.sharding import PartitionSpec as P
 
-from jaxcv.tasks import Task
+from jaxcv.train.task import Task
 
 Variables = dict[str, Any]
 

@@ -18,8 +18,8 @@ import optax
 from flax import struct
 
 from jaxcv import losses
+from jaxcv.devices import AXIS
 from jaxcv.image import Mosaic
-from jaxcv.tasks import AXIS, Task
 from jaxcv.train.batch import (
     Augmentation,
     Batch,
@@ -31,6 +31,7 @@ from jaxcv.train.batch import (
 )
 from jaxcv.train.gradients import global_norm, sum_over_devices
 from jaxcv.train.state import TrainState, Variables
+from jaxcv.train.task import Task
 
 # (loss sum, weight sum, task metrics)
 Sums = tuple[jax.Array, jax.Array, Any]

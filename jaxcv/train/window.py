@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.tasks import Task
 from jaxcv.train.evaluation import scalars, wide
+from jaxcv.train.task import Task
 
 # Metrics of at most so many dispatches, and of at most so many bytes, wait on the devices.
 _MOST_PENDING = 64

@@ -63,7 +63,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def prepare(options: argparse.Namespace) -> None:
     """Binds the process to its cores; before JAX, PyTorch or Keras is imported."""
     if not options.plain_malloc:
-        from jaxcv.cli import use_large_pages
+        from jaxcv.convolution.large_pages import use_large_pages
 
         use_large_pages(
             one_arena=options.onednn
@@ -75,7 +75,7 @@ def prepare(options: argparse.Namespace) -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[options.core : options.core + options.threads])
     if options.onednn:
-        from jaxcv.models.convolution import onednn
+        from jaxcv.convolution import onednn
 
         onednn.load()
 

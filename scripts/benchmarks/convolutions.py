@@ -78,7 +78,7 @@ def measure(case: Case, part: str, name: str, options: argparse.Namespace) -> Ro
     import jax
     import numpy as np
 
-    from jaxcv.train.compiler import compiler_options
+    from jaxcv.convolution.compiler import compiler_options
 
     x, kernel, gradient = arrays(case)
     pair = {
@@ -132,7 +132,7 @@ def operation(case: Case, part: str, *, ours: bool) -> Callable[[Any, Any], Any]
     """One of the three as a function of two arrays."""
     import jax
 
-    from jaxcv.models.convolution import convolution
+    from jaxcv.convolution.conv import convolution
 
     convolve = functools.partial(
         convolution if ours else jax.lax.conv_general_dilated,

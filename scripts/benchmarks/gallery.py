@@ -38,7 +38,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     import faiss
 
-    from jaxcv.faces.device_gallery import DeviceGallery
+    from jaxcv.faces.gallery.device_gallery import DeviceGallery
 
     faiss.omp_set_num_threads(options.threads)
     random = np.random.default_rng(0)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcv.convolution.conv import Conv
 from jaxcv.models import BatchNorm, LeNet, ResNet
-from jaxcv.models.convolution import Conv
 from jaxcv.models.pooling import max_pool_2x2
 
 CLASSES = 10

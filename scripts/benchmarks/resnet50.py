@@ -85,9 +85,9 @@ def our_side(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[in
     """A function that makes so many steps and waits for the last."""
     import jax
 
+    from jaxcv.convolution.compiler import compiler_options
     from jaxcv.tasks import Classification
     from jaxcv.train import SGD, DeviceMap, Optimizer, create_state, make_train_step
-    from jaxcv.train.compiler import compiler_options
 
     task = Classification(num_classes=CLASSES, label_smoothing=SMOOTHING)
     algorithm = SGD(momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)

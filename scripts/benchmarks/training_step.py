@@ -158,9 +158,9 @@ def _ours(case: Case, values: Any) -> tuple[Any, Any, Any]:
     import jax.numpy as jnp
     import optax
 
+    from jaxcv.convolution.compiler import compiler_options
     from jaxcv.tasks import Classification
     from jaxcv.train import DeviceMap, create_state, make_train_step
-    from jaxcv.train.compiler import compiler_options
     from scripts.benchmarks import networks
 
     model, task = networks.ours(case.network), Classification(num_classes=CLASSES)

@@ -4,7 +4,8 @@ import os
 import pathlib
 
 import pytest
-from cifar_archives import cifar_rows, write_archive
+
+from tests.data.cifar_archives import cifar_rows, write_archive
 
 CIFAR10_NAMES = [
     "airplane",

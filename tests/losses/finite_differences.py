@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compilation import quick_jit
+
+from tests.losses.compilation import quick_jit
 
 
 def check_gradient(function, point, *, step=1e-5, tolerance=1e-7, second=False):

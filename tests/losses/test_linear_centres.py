@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import QUICK, quick_jit
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from linear_cases import check_near
 
 from jaxcv.losses import (
     ArcFace,
@@ -20,6 +18,8 @@ from jaxcv.losses import (
     sample_classes,
     softmax_cross_entropy,
 )
+from tests.losses.compilation import QUICK, quick_jit
+from tests.losses.linear_cases import check_near
 
 ROWS, CLASSES, CENTRES, WIDTH = 12, 21, 3, 4
 AXIS = "shards"

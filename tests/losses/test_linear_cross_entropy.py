@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linear_cases import SETTINGS, batch, check_near, derivatives
 
 from jaxcv.losses import ArcFace, linear_softmax_cross_entropy, softmax_cross_entropy
 from jaxcv.losses.linear import blocks
+from tests.losses.compilation import quick_jit
+from tests.losses.linear_cases import SETTINGS, batch, check_near, derivatives
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import QUICK, quick_jit
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from linear_cases import batch, check_near, derivatives
-from test_linear_sharded import AXIS
 
 from jaxcv.losses import AdaCos, ArcFace, CurricularFace, linear_softmax_cross_entropy
 from jaxcv.losses.linear import kernels
+from tests.losses.compilation import QUICK, quick_jit
+from tests.losses.linear_cases import batch, check_near, derivatives
+from tests.losses.test_linear_sharded import AXIS
 
 KERNELS = ("pallas_gpu", "pallas_tpu")
 # More than a program has of everything but, on TPUs, of the width; nothing divides anything.

@@ -4,9 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_jit
-from linear_cases import batch, check_near
-from margin_cases import CLASSIFIER, EMBEDDINGS, LABELS, MARGINS, MASK, C
 
 from jaxcv.losses import (
     ArcFace,
@@ -19,6 +16,9 @@ from jaxcv.losses import (
     margin_logits,
     margin_softmax_cross_entropy,
 )
+from tests.losses.compilation import quick_jit
+from tests.losses.linear_cases import batch, check_near
+from tests.losses.margin_cases import CLASSIFIER, EMBEDDINGS, LABELS, MARGINS, MASK, C
 
 CASES = {name: margin for name, (margin, _) in MARGINS.items()}
 CASES["filter"] = InterclassFilter(inner=CosFace(scale=16.0, margin=0.3), threshold=0.2)

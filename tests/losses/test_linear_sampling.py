@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compilation import QUICK, quick_jit
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from linear_cases import batch, check_near
 
 from jaxcv.losses import (
     ArcFace,
@@ -19,6 +17,8 @@ from jaxcv.losses import (
     linear_softmax_cross_entropy,
     sample_classes,
 )
+from tests.losses.compilation import QUICK, quick_jit
+from tests.losses.linear_cases import batch, check_near
 
 ROWS, CLASSES, WIDTH = 8, 37, 4
 X, W, LABELS, BIAS, WEIGHTS = batch(ROWS, CLASSES, WIDTH)

@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import QUICK, quick_jit
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from linear_cases import batch, check_near
 
 from jaxcv.losses import (
     AdaCos,
@@ -19,6 +17,8 @@ from jaxcv.losses import (
     linear_softmax_cross_entropy,
     linear_top_k,
 )
+from tests.losses.compilation import QUICK, quick_jit
+from tests.losses.linear_cases import batch, check_near
 
 ROWS, CLASSES, WIDTH = 16, 21, 4  # 21 classes: no number of devices shares them evenly
 AXIS = "shards"

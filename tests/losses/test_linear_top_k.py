@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_jit
 
 from jaxcv.losses import linear_top_k
 from jaxcv.losses.linear import blocks
+from tests.losses.compilation import quick_jit
 
 RNG = np.random.default_rng(0)
 X, W = RNG.normal(size=(6, 3)).astype(np.float32), RNG.normal(size=(19, 3)).astype(np.float32)

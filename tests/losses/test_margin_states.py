@@ -8,17 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from margin_cases import (
-    CLASSIFIER,
-    EMBEDDINGS,
-    LABELS,
-    MARGINS,
-    MASK,
-    B,
-    C,
-    quick_jit,
-    results,
-)
 
 from jaxcv.losses.margins import (
     AdaCos,
@@ -40,6 +29,17 @@ from jaxcv.losses.margins import (
     margin_logits,
     margin_softmax_cross_entropy,
     updated_state,
+)
+from tests.losses.margin_cases import (
+    CLASSIFIER,
+    EMBEDDINGS,
+    LABELS,
+    MARGINS,
+    MASK,
+    B,
+    C,
+    quick_jit,
+    results,
 )
 
 

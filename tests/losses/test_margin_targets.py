@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from margin_cases import quick_jit
 
 from jaxcv.losses.margins import (
     AdaFace,
@@ -23,6 +22,7 @@ from jaxcv.losses.margins import (
     NormFace,
     SphereFace,
 )
+from tests.losses.margin_cases import quick_jit
 
 COSINES = np.concatenate([[-1.0, 1.0], np.cos(np.linspace(0.01, 3.13, 60))]).astype(np.float32)
 NORMS = np.linspace(0, 20, COSINES.size).astype(np.float32)

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
-from margin_cases import (
+
+from jaxcv.losses.margins import (
+    ArcFace,
+    CurricularFace,
+    margin_softmax_cross_entropy,
+)
+from tests.losses.margin_cases import (
     CLASSIFIER,
     EMBEDDINGS,
     LABELS,
@@ -22,12 +28,6 @@ from margin_cases import (
     quick_jit,
     ref_loss,
     results,
-)
-
-from jaxcv.losses.margins import (
-    ArcFace,
-    CurricularFace,
-    margin_softmax_cross_entropy,
 )
 
 

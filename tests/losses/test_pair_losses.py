@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from pair_cases import (
+
+from tests.losses.pair_cases import (
     EMBEDDINGS,
     LABELS,
     LOSSES,

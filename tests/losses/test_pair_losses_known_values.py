@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from pair_cases import EMBEDDINGS, LABELS, MASK, PROXIES, B, C, partners_of, quick_jit
 
 from jaxcv.losses.pairs import contrastive, pairwise, proxies, triplets
+from tests.losses.pair_cases import EMBEDDINGS, LABELS, MASK, PROXIES, B, C, partners_of, quick_jit
 
 
 def test_given_pairs_and_triplets_by_hand():

@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from region_cases import (
+
+from jaxcv.losses.regions.lovasz import lovasz_softmax_loss
+from jaxcv.losses.regions.overlap import (
+    dice_loss,
+    focal_tversky_loss,
+    generalized_dice_loss,
+    jaccard_loss,
+    mcc_loss,
+    tversky_loss,
+)
+from tests.losses.region_cases import (
     DENSE,
     IGNORE,
     LABELS,
@@ -22,16 +32,6 @@ from region_cases import (
     quick_jit,
     reference,
     results,
-)
-
-from jaxcv.losses.regions.lovasz import lovasz_softmax_loss
-from jaxcv.losses.regions.overlap import (
-    dice_loss,
-    focal_tversky_loss,
-    generalized_dice_loss,
-    jaccard_loss,
-    mcc_loss,
-    tversky_loss,
 )
 
 

@@ -7,15 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from region_cases import (
-    IGNORE,
-    LABELS,
-    LOGITS,
-    RNG,
-    B,
-    C,
-    quick_jit,
-)
 from scipy import ndimage
 from sklearn import metrics
 
@@ -28,6 +19,15 @@ from jaxcv.losses.regions.overlap import (
     jaccard_loss,
     mcc_loss,
     tversky_loss,
+)
+from tests.losses.region_cases import (
+    IGNORE,
+    LABELS,
+    LOGITS,
+    RNG,
+    B,
+    C,
+    quick_jit,
 )
 
 

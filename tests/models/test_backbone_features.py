@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import ResNetBackbone
 from jaxcv.models.conv_backbone import ConvBackbone, patches
+from tests.models.drawn_variables import draw_variables
 
 QUICK = {"xla_backend_optimization_level": 0}
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(1, 67, 96, 3)), jnp.float32)

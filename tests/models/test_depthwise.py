@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 from flax import linen as nn
 
 from jaxcv.models import depthwise
 from jaxcv.models.depthwise import DepthwiseConv, GlobalDepthwiseConv
+from tests.models.drawn_variables import draw_variables
 
 
 @pytest.mark.parametrize(

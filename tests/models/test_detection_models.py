@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import FCOS, ConvBackbone, FeaturePyramid, ResNetBackbone, RetinaNet
 from jaxcv.models.detection import DetectionHead, grid_anchors
 from jaxcv.models.feature_pyramid import split_strides
+from tests.models.drawn_variables import draw_variables
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

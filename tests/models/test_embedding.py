@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
-from drawn_variables import draw_variables
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -25,6 +24,7 @@ from jaxcv.models import (
 )
 from jaxcv.train import AXIS
 from jaxcv.train.config_file import from_json, to_json
+from tests.models.drawn_variables import draw_variables
 
 E, IMAGE = 8, (6, 6, 1)
 SMALL = EmbeddingClassifier(MLP(num_classes=E, hidden=(5,)), 10, embedding_size=E)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import FaceEmbedder
+from tests.models.drawn_variables import draw_variables
 
 
 def test_weights_as_counted_by_hand():

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import BatchNorm, IResNet, MobileFaceNet, PReLU
 from jaxcv.models.iresnet import IResNetBlock
+from tests.models.drawn_variables import draw_variables
 
 # Whole networks, each run once on a few pixels.
 pytestmark = pytest.mark.usefixtures("quick_compilation")

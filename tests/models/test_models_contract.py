@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import MLP, FaceCNN, LeNet, ResNet, SmallCNN, SpeedNet, WideResNet
+from tests.models.drawn_variables import draw_variables
 
 BATCH = 2
 # model, image shape, parameters counted by hand or published (see the models' docstrings)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 from flax import linen as nn
 
 from jaxcv.models import BatchNorm, ResNetBackbone
 from jaxcv.models.resnet import BasicBlock, BottleneckBlock
+from tests.models.drawn_variables import draw_variables
 
 WIDTH, SIZE = 4, 9
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 
 from jaxcv.models import FeaturePyramid, ResNetBackbone
 from jaxcv.models.conv_backbone import ConvBackbone
 from jaxcv.models.segmentation import FPN, DeepLabV3Plus, PSPNet, UNet
+from tests.models.drawn_variables import draw_variables
 
 QUICK = {"xla_backend_optimization_level": 0}
 LIGHT = ConvBackbone(widths=(4, 6, 8), convolutions=1)

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_variables import draw_variables
 from jax import lax
 
 from jaxcv.models import AveragedViews, PatchWhitening, SpeedNet
 from jaxcv.models.patch_whitening import extract_patches, whitening_filters
 from jaxcv.models.speed_net import dirac_uniform
+from tests.models.drawn_variables import draw_variables
 
 NARROW = SpeedNet(num_classes=5, widths=(4, 6, 8))
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import total
 from jaxcv.losses.arguments import (
     as_float,
     check_choice,
@@ -13,7 +14,6 @@ from jaxcv.losses.arguments import (
     check_positive,
     check_range,
 )
-from jaxcv.losses.devices import total
 from jaxcv.losses.linear.arguments import (
     check_block_size,
     check_implementation,

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import first_row, gather
 from jaxcv.losses.arguments import check_range, is_integer
-from jaxcv.losses.devices import first_row, gather
 
 
 @functools.partial(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.devices import first_row, gather
+from jaxcv.devices import first_row, gather
 from jaxcv.losses.linear.sampling import ClassSample
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.devices import first_row, gather, largest, total
+from jaxcv.devices import first_row, gather, largest, total
 from jaxcv.losses.linear import portable
 from jaxcv.losses.linear.blocks import over_tiles, part, with_part
 from jaxcv.losses.linear.plan import (

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import masked_average
 from jaxcv.losses.arguments import (
     as_float,
     check_choice,
     check_non_negative,
     check_range,
 )
-from jaxcv.losses.devices import masked_average
 from jaxcv.losses.margins.margin import (
     BeyondPi,
     Gradient,

@@ -5,7 +5,7 @@ Every loss on pairs and triplets shares these rules:
 * Input are embeddings [B, D] and integer labels [B]; rows with mask False do not exist.
 * With `axis_name` each device passes its own rows, all alike in number. They are the anchors of the
   device; the partners are the rows of all devices. Values and gradients are those of the whole
-  batch on one device (see `jaxcv.losses.devices`).
+  batch on one device (see `jaxcv.devices`).
 * The result is one value per anchor, and the *mean over the valid rows of the whole batch* is the
   published loss. Where that is a mean over pairs, triplets or anchors that have partners, the
   values are sums multiplied by (valid rows / number of these); where there are none, 0.
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import first_row, gather, total
 from jaxcv.losses.arguments import as_float, check_shape, is_integer
-from jaxcv.losses.devices import first_row, gather, total
 
 
 class Comparison(NamedTuple):

@@ -8,6 +8,7 @@ distances take embeddings as they are: give them `l2_normalize(embeddings)` for 
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import gather
 from jaxcv.losses.arguments import (
     as_float,
     check_non_negative,
@@ -16,7 +17,6 @@ from jaxcv.losses.arguments import (
     check_same_shape,
     check_shape,
 )
-from jaxcv.losses.devices import gather
 from jaxcv.losses.pairs.comparison import Comparison, compare
 from jaxcv.losses.similarity import (
     embedding_norm,

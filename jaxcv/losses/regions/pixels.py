@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypedDict, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import total
 from jaxcv.losses.arguments import (
     as_float,
     check_choice,
@@ -17,7 +18,6 @@ from jaxcv.losses.arguments import (
     check_labels,
     is_integer,
 )
-from jaxcv.losses.devices import total
 
 Activation = Literal["softmax", "sigmoid", "none"]
 """What turns scores into probabilities; "none" if they are probabilities."""

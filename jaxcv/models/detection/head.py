@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
+from jaxcv.convolution.conv import Conv
 from jaxcv.models.conv_block import ConvNormReLU, Norm
-from jaxcv.models.convolution import Conv
 
 
 class DetectionHead(nn.Module):

@@ -1,0 +1,1 @@
+"""The command line: `jaxcv COMMAND ...`; one file per command."""

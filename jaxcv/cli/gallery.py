@@ -1,0 +1,183 @@
+"""The commands on galleries of faces: enroll, search, remove, subjects.
+
+No embedding is printed, logged or written anywhere but into the gallery.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxcv.cli.options import run_options
+from jaxcv.cli.verify import (
+    FACE_OPTIONS,
+    PHOTOS,
+    THRESHOLD_OPTIONS,
+    check_threshold,
+    open_embedder,
+)
+from jaxcv.data.files import nearest_name
+from jaxcv.errors import UsageError
+from jaxcv.faces.gallery.contract import check_subject
+from jaxcv.faces.gallery.device_gallery import DeviceGallery
+from jaxcv.faces.gallery.header import HEADER, parse_header
+from jaxcv.faces.photos import find_people, read_faces
+from jaxcv.predict.images import find_images
+from jaxcv.tasks.faces.embedding import embed_pictures
+
+
+def enroll(words: list[str]) -> int:
+    """`jaxcv enroll GALLERY --workdir DIR FOLDER`."""
+    options = run_options(
+        "enroll",
+        words,
+        in_gallery=True,
+        photos=(PHOTOS, (), "folders that hold a folder for each person; with --subject, photos"),
+        subject=(str | None, None, "all photos are of this person: a name, or better a pseudonym"),
+        skip_bad=(bool, False, "leave out photos that cannot be used, and say which"),
+        **FACE_OPTIONS,
+    )
+    if not options.photos:
+        raise UsageError("enroll wants at least one folder or photo")
+    if options.subject is None:
+        people = find_people(options.photos)
+    else:
+        people = [(check_subject(options.subject), file) for file in find_images(options.photos)]
+    for person in {person for person, _ in people}:
+        check_subject(person)
+    embedder = open_embedder(options)
+    gallery = embedder.gallery(options.gallery)
+    known = {(entry.subject, entry.source) for entry in gallery.entries()}
+    new = [pair for pair in people if pair not in known]
+    if len(new) < len(people):
+        print(f"{len(people) - len(new)} photos were enrolled already")
+    if not new:
+        return 0
+    hint = ". The gallery is as before; --skip-bad leaves such photos out"
+    faces = read_faces(
+        [file for _, file in new], embedder.reader(options), skip_bad=options.skip_bad, hint=hint
+    )
+    for reason in faces.failed.values():
+        print(f"left out: {reason}")
+    if not faces.kept:
+        raise ValueError(f"none of {len(new)} photos can be used; the gallery is as before")
+    kept = [new[place] for place in faces.kept]
+    embeddings = embed_pictures(embedder.run, embedder.variables, faces.pictures)
+    gallery.enroll_many([person for person, _ in kept], embeddings, [file for _, file in kept])
+    count = len({person for person, _ in kept})
+    print(
+        f"enrolled {len(kept)} photos of {count} people: {options.gallery} holds {len(gallery)} of "
+        f"{len(gallery.subjects())}"
+    )
+    return 0
+
+
+def search(words: list[str]) -> int:
+    """`jaxcv search GALLERY --workdir DIR IMAGE ...`."""
+    options = run_options(
+        "search",
+        words,
+        in_gallery=True,
+        photos=(PHOTOS, (), "photos, folders or globs"),
+        count=(int, 5, "how many people to list for each photo"),
+        **THRESHOLD_OPTIONS,
+        skip_bad=(bool, False, "leave out photos that cannot be used, and say which"),
+        **FACE_OPTIONS,
+    )
+    if not options.photos:
+        raise UsageError("search wants at least one photo")
+    check_threshold(options)
+    files = find_images(options.photos)
+    _read_header(options.gallery)  # A misspelt path is no empty gallery.
+    embedder = open_embedder(options)
+    gallery = embedder.gallery(options.gallery)
+    faces = read_faces(
+        files,
+        embedder.reader(options),
+        skip_bad=options.skip_bad,
+        hint="; --skip-bad leaves such photos out",
+    )
+    for reason in faces.failed.values():
+        print(f"left out: {reason}")
+    if not faces.kept:
+        raise ValueError(f"none of {len(files)} photos can be used")
+    embeddings = embed_pictures(embedder.run, embedder.variables, faces.pictures)
+    found = gallery.search(embeddings, options.count)
+    threshold = embedder.threshold(options)
+    print(f"threshold {threshold.value:.4f} ({threshold.origin})")
+    for place, matches in zip(faces.kept, found, strict=True):
+        print(files[place])
+        width = max(len(match.subject) for match in matches)
+        for match in matches:
+            verdict = "accepted" if threshold.accepts(match.score) else ""
+            line = f"  {match.subject:<{width}}  {match.score:7.4f}  {verdict:<8}  "
+            print((line + (match.source or "")).rstrip())
+        if not threshold.accepts(matches[0].score):
+            print("  nobody reaches the threshold")
+    return 0
+
+
+def remove(words: list[str]) -> int:
+    """`jaxcv remove GALLERY SUBJECT`."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Remove:
+        """Remove all that a gallery holds of somebody, from disk too."""
+
+        gallery: tyro.conf.Positional[Path]
+        """Directory of the gallery."""
+        subject: tyro.conf.Positional[str]
+        """Whom."""
+
+    options = tyro.cli(Remove, args=words, prog="jaxcv remove")
+    gallery = _open_gallery(options.gallery)
+    removed = gallery.remove(options.subject)
+    if not removed:
+        hint = nearest_name(options.subject, gallery.subjects())
+        raise ValueError(f"{options.gallery} holds nobody called {options.subject!r}{hint}")
+    print(
+        f"removed {removed} photos of {options.subject}: {options.gallery} holds {len(gallery)} of "
+        f"{len(gallery.subjects())} people"
+    )
+    return 0
+
+
+def subjects(words: list[str]) -> int:
+    """`jaxcv subjects GALLERY`."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Subjects:
+        """List who is enrolled in a gallery, with the number of photos of each."""
+
+        gallery: tyro.conf.Positional[Path]
+        """Directory of the gallery."""
+
+    options = tyro.cli(Subjects, args=words, prog="jaxcv subjects")
+    counts = Counter(entry.subject for entry in _open_gallery(options.gallery).entries())
+    for subject in sorted(counts):
+        print(f"{counts[subject]:5}  {subject}")
+    print(f"{sum(counts.values())} photos of {len(counts)} people")
+    return 0
+
+
+def _read_header(directory: Path) -> dict[str, Any]:
+    path = directory / HEADER
+    if not path.is_file():
+        raise ValueError(
+            f"{directory} holds no gallery ({HEADER} is missing); enrol somebody first"
+        )
+    return parse_header(path, path.read_bytes())
+
+
+def _open_gallery(directory: Path) -> DeviceGallery:
+    """A gallery to look at or to remove from, which needs no model."""
+    header = _read_header(directory)
+    return DeviceGallery(
+        directory,
+        embedding_size=header["embedding_size"],
+        model_digest=header["model_digest"],
+    )

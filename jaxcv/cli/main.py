@@ -1,0 +1,106 @@
+"""The command line: `python -m jaxcv COMMAND ...`.
+
+This module only finds the command and shows errors; the others of `jaxcv.cli` import JAX and do the
+work, so that `--help` answers at once.
+"""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from jaxcv.convolution.large_pages import use_large_pages
+from jaxcv.errors import Interrupted, nearest, one_line
+
+# By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
+_MODULES = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "predict": "predict",
+    "report": "report",
+    "data": "data",
+    "list": "list",
+    "verify": "verify",
+    "enroll": "gallery",
+    "search": "gallery",
+    "remove": "gallery",
+    "subjects": "gallery",
+}
+COMMANDS = tuple(_MODULES)
+
+USAGE = """usage: jaxcv COMMAND ...
+
+  train PRESET --workdir DIR [--FIELD VALUE ...]   train, or go on with a run
+  evaluate DIR                                     evaluate a checkpoint of a run
+  predict DIR IMAGE [IMAGE ...]                    classify, segment or detect in files, folders, globs
+  report DIR                                       write DIR/report.html
+  data prepare NAME | data show NAME               prepare a TFDS data set, or draw some of it
+  list                                             presets, models, data sets
+
+With a run that embeds faces:
+
+  verify DIR IMAGE IMAGE                           do two pictures show the same person?
+  evaluate DIR --pairs FILE                        accuracy on lfw.bin, pairs.txt and the like
+  enroll GALLERY FOLDER --workdir DIR              add people, a folder of pictures each
+  search GALLERY IMAGE [IMAGE ...] --workdir DIR   who of them is it?
+  remove GALLERY SUBJECT                           forget somebody
+  subjects GALLERY                                 who is enrolled
+
+`jaxcv COMMAND --help` lists the options of a command; `jaxcv train PRESET --help` every field of
+the preset. --traceback, anywhere, shows where an error came from.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after the program's name; None takes those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted by SIGINT and SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        from jaxcv import __version__
+
+        print(__version__)
+        return 0
+    if words[0] == "train" and words[1:2] in ([], ["-h"], ["--help"]):
+        from jaxcv.cli.presets import train_usage
+
+        print(train_usage(), end="")
+        return 0 if words[1:] else 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        command = nearest(words[0], COMMANDS, "command")
+        module = importlib.import_module(f"jaxcv.cli.{_MODULES[command]}")
+        # `list` is a name of Python itself.
+        return getattr(module, "list_" if command == "list" else command)(words[1:])
+    except KeyboardInterrupt:  # before training has started, or a second time
+        return 130
+    except Interrupted as error:
+        print(f"jaxcv: {error}", file=sys.stderr)
+        return 128 + error.signal_number
+    except Exception as error:
+        if traceback:
+            raise
+        # What a person can mend comes as ValueError or OSError, whose message says how.
+        bad_input = isinstance(error, ValueError | OSError)
+        kind = "" if bad_input else f"{type(error).__name__}: "
+        print(f"jaxcv: {kind}{one_line(error)}", file=sys.stderr)
+        return 2 if bad_input else 1
+
+
+def launch(*command: str) -> NoReturn:
+    """Runs `main` as the whole process: of a command, if it is fixed, and the process's own words."""
+    use_large_pages(one_arena="--onednn" in sys.argv)
+    sys.exit(main([*command, *sys.argv[1:]]))

@@ -1,0 +1,100 @@
+"""What the commands share: presets, the options of a command on a run, the compilation cache."""
+
+import importlib
+import os
+import sys
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+
+from jaxcv.cache import cache_directory
+from jaxcv.cli.presets import presets
+from jaxcv.errors import UsageError, nearest
+from jaxcv.train import Experiment, Runtime
+
+
+def load_preset(name: str) -> Experiment:
+    """Gives the experiment of a preset, or of a Python file of your own.
+
+    Args:
+        name: a preset's name, or a path ending in .py of a file with a function `experiment()`.
+
+    Raises:
+        UsageError: where there is none.
+    """
+    if not name.endswith(".py"):
+        module = importlib.import_module(f"jaxcv.configs.{nearest(name, presets(), 'preset')}")
+        return module.experiment()
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"there is no file {name}")
+    # As a module of that name, so that config.json can name the classes that it defines.
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) != str(path.absolute()):
+        raise UsageError(f"{name} has the name of another Python module; call it something else")
+    sys.path.insert(0, str(path.parent.absolute()))
+    module = importlib.import_module(path.stem)
+    if not callable(getattr(module, "experiment", None)):
+        raise UsageError(f"{name} defines no function experiment()")
+    return module.experiment()
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs for the next run, in a directory that only this user can write.
+
+    JAX's own variable JAX_COMPILATION_CACHE_DIR chooses another; empty, it turns the cache off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        directory = cache_directory("compiled")
+    except OSError:
+        return  # A home that cannot be written to is no reason not to train.
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def run_options(command: str, words: list[str], *, in_gallery: bool = False, **fields: Any) -> Any:
+    """Reads the options that all commands on a work directory share, and `fields` of their own.
+
+    Args:
+        command: its name.
+        words: the command line after it.
+        in_gallery: the first word names a gallery, and --workdir the run; else the first word names
+            the run.
+        **fields: (type, default, help) by name.
+    """
+    shared = {
+        "step": (int | None, None, "which checkpoint; None takes the newest"),
+        "preset": (str | None, None, "a .py file of your own whose classes the run uses"),
+    }
+    workdir = Path if in_gallery else tyro.conf.Positional[Path]
+    required = [("workdir", option(workdir, "work directory of a run"))]
+    if in_gallery:
+        gallery = option(tyro.conf.Positional[Path], "directory of the gallery")
+        required.insert(0, ("gallery", gallery))
+    options = make_dataclass(
+        command.title(),
+        [
+            *required,
+            *(
+                (name, option(kind, text), field(default=default))
+                for name, (kind, default, text) in {**fields, **shared}.items()
+            ),
+            ("runtime", Annotated[Runtime, tyro.conf.arg(name="")], field(default=Runtime())),
+        ],
+        frozen=True,
+    )
+    parsed: Any = tyro.cli(options, args=words, prog=f"jaxcv {command}", description="")
+    if parsed.preset is not None:
+        load_preset(parsed.preset)  # So that its classes are known when config.json names them.
+    enable_compilation_cache()
+    return parsed
+
+
+def option(kind: Any, text: str) -> Any:
+    """A type with the words that --help shows beside it."""
+    return Annotated[kind, tyro.conf.arg(help=text)]

@@ -1,0 +1,209 @@
+"""The commands that compare faces: verify, and evaluate on pairs. No embedding leaves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from jaxcv.cli.options import run_options
+from jaxcv.data.faces import VerificationPairs, read_pairs, read_verification_bin
+from jaxcv.errors import UsageError
+from jaxcv.faces.gallery.device_gallery import DeviceGallery
+from jaxcv.faces.pair_figure import pair_figure
+from jaxcv.faces.photos import FaceReader, read_faces
+from jaxcv.metrics import cosine_scores
+from jaxcv.tasks.faces.embedding import (
+    check_embedder,
+    embed_pictures,
+    embedder_digest,
+    embedding_size,
+    picture_shape,
+    record_fit,
+)
+from jaxcv.tasks.faces.verification import (
+    Threshold,
+    evaluated_threshold,
+    stored_threshold,
+    verify_pairs,
+)
+from jaxcv.train import Run, TrainState, open_workdir
+from jaxcv.train.state import Variables
+
+_FALSE_ACCEPT_RATE = 0.01
+
+FACE_OPTIONS: dict[str, Any] = {
+    "aligned": (bool, False, "photos are cropped and aligned faces already: only resize them"),
+    "largest": (bool, False, "take the largest face where a photo shows several"),
+    "averaged": (bool, False, "embed with the averaged weights"),
+}
+THRESHOLD_OPTIONS: dict[str, Any] = {
+    "threshold": (float | None, None, "score from which on it is the same person"),
+    "false_accept_rate": (
+        float | None,
+        None,
+        "instead of a threshold: the share of pairs of different people of the run's test set that "
+        f"may be taken for one; None with no threshold: {_FALSE_ACCEPT_RATE}",
+    ),
+}
+PAIR_OPTIONS: dict[str, Any] = {
+    "pairs": (
+        Path | None,
+        None,
+        "evaluate on this list of pairs of faces: InsightFace's .bin, or a pairs.txt like LFW's",
+    ),
+    "root": (Path | None, None, "the folder of people that a pairs.txt is about"),
+    "flip": (
+        bool | None,
+        None,
+        "of --pairs: add the embedding of the mirror image; None: both with and without",
+    ),
+    "pixel_order": (
+        Literal["rgb", "bgr"] | None,
+        None,
+        "of a .bin that holds colour images as pixels: their order, which the file does not tell",
+    ),
+    "averaged": (bool, False, "of --pairs: embed with the averaged weights"),
+}
+PHOTOS = tyro.conf.Positional[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A run opened for its embeddings.
+
+    Attributes:
+        run: the run.
+        variables: what its model applies.
+        step: of the checkpoint.
+        split: name of its evaluation: "test", or "test_ema" for averaged weights.
+    """
+
+    run: Run
+    variables: Variables
+    step: int
+    split: str
+
+    def reader(self, options: Any) -> FaceReader:
+        """What reads photos by `FACE_OPTIONS`."""
+        return FaceReader(
+            shape=picture_shape(self.run),
+            aligned=options.aligned,
+            largest=options.largest,
+            fit=record_fit(self.run),
+        )
+
+    def gallery(self, directory: Path) -> DeviceGallery:
+        """A gallery of this embedder's; one of another's raises GalleryError."""
+        return DeviceGallery(
+            directory,
+            embedding_size=embedding_size(self.run),
+            model_digest=embedder_digest(self.run, self.variables),
+        )
+
+    def threshold(self, options: Any) -> Threshold:
+        """The one asked for, or that of a false accept rate, stored or evaluated."""
+        if options.threshold is not None:
+            return Threshold(value=options.threshold, origin="as given")
+        rate = options.false_accept_rate
+        rate = _FALSE_ACCEPT_RATE if rate is None else rate
+        stored = stored_threshold(options.workdir, self.step, self.split, rate)
+        return stored or evaluated_threshold(self.run, self.variables, rate)
+
+
+def verify(words: list[str]) -> int:
+    """`jaxcv verify DIR IMAGE IMAGE`."""
+    options = run_options(
+        "verify",
+        words,
+        images=(PHOTOS, (), "two photos"),
+        **THRESHOLD_OPTIONS,
+        **FACE_OPTIONS,
+        output=(Path, Path("pair.png"), "a picture of both aligned faces and their score"),
+    )
+    if len(options.images) != 2:
+        raise UsageError(f"verify compares two photos, but {len(options.images)} were given")
+    check_threshold(options)
+    embedder = open_embedder(options)
+    faces = read_faces(options.images, embedder.reader(options)).pictures
+    embeddings = embed_pictures(embedder.run, embedder.variables, faces)
+    score = float(cosine_scores(embeddings[:1], embeddings[1:])[0])
+    threshold = embedder.threshold(options)
+    decision = "same person" if threshold.accepts(score) else "different people"
+    print(f"score      {score:.4f}")
+    print(f"threshold  {threshold.value:.4f}  ({threshold.origin})")
+    print(f"decision   {decision}")
+    figure = pair_figure(
+        (faces[0], faces[1]), options.images, score=score, threshold=threshold.value
+    )
+    figure.savefig(options.output)
+    print(f"picture    {options.output}")
+    return 0
+
+
+def evaluate_pairs(
+    run: Run, state: TrainState, options: Any
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """Evaluates a run on a list of pairs, see `PAIR_OPTIONS`.
+
+    Returns:
+        Results by name, and what they are about.
+    """
+    check_embedder(run, options.workdir)
+    variables = chosen_variables(state, options.averaged)
+    pairs = _read_pairs(run, options)
+    flips = (False, True) if options.flip is None else (options.flip,)
+    results = {
+        "with mirror images" if flip else "without mirror images": verify_pairs(
+            run, variables, pairs, flip_test=flip
+        )
+        for flip in flips
+    }
+    return results, f"{len(pairs)} pairs of {len(pairs.images)} pictures in {options.pairs}"
+
+
+def chosen_variables(state: TrainState, averaged: bool) -> Variables:
+    """The raw or the averaged weights of a checkpoint.
+
+    Raises:
+        UsageError: averaged ones are wanted, but there are none.
+    """
+    variables = state.ema if averaged else state.variables
+    if variables is None:
+        raise UsageError("--averaged was asked for, but this run keeps no averaged weights")
+    return variables
+
+
+def _read_pairs(run: Run, options: Any) -> VerificationPairs:
+    height, width, channels = picture_shape(run)
+    shape: dict[str, Any] = {"size": (height, width), "channels": channels, "fit": record_fit(run)}
+    if options.pairs.suffix == ".bin":
+        return read_verification_bin(options.pairs, pixel_order=options.pixel_order, **shape)
+    if options.root is None:
+        raise UsageError(
+            f"{options.pairs} names people; say which folder holds them: --root FOLDER"
+        )
+    return read_pairs(options.pairs, options.root, **shape)
+
+
+def open_embedder(options: Any) -> Embedder:
+    """Opens the run in `options.workdir`; one that embeds no faces raises SetupError."""
+    run, state = open_workdir(options.workdir, options.runtime, options.step)
+    check_embedder(run, options.workdir)
+    variables = chosen_variables(state, options.averaged)
+    split = "test_ema" if options.averaged else "test"
+    return Embedder(run, variables, int(state.step), split)
+
+
+def check_threshold(options: Any) -> None:
+    """Raises UsageError where `THRESHOLD_OPTIONS` are out of range or exclude each other."""
+    rate = options.false_accept_rate
+    if options.threshold is not None and rate is not None:
+        raise UsageError("--threshold and --false-accept-rate exclude each other; give one of them")
+    if rate is not None and not 0 <= rate <= 1:
+        raise UsageError(f"--false-accept-rate is {rate}, but a share in [0, 1] is wanted")
+    if options.threshold is not None and not np.isfinite(options.threshold):
+        raise UsageError(f"--threshold is {options.threshold}, but a number is wanted")

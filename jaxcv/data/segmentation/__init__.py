@@ -1,0 +1,1 @@
+"""Data sets with a label map for each image."""

@@ -1,0 +1,274 @@
+"""Folders of images and folders of their masks."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, decode_image, upright_size
+from jaxcv.data.files import (
+    existing_folder,
+    files_by_name,
+    listed_names,
+    nearest_name,
+    read_file,
+)
+from jaxcv.data.fit import Fit, Size, fit_image
+from jaxcv.data.segmentation.masks import (
+    IGNORE_LABEL,
+    Color,
+    MaskValues,
+    decode_mask,
+    fit_mask,
+    wrong_kind,
+)
+from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+
+# An image file and its mask.
+Pair = tuple[pathlib.Path, pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskFolder:
+    """Images and masks in folders of the same layout, paired by name.
+
+    `images/a/b.jpg` belongs to `masks/a/b.png`: the path below the folder, without suffix, is the
+    same. An image without a mask is an error when the data set is opened, a mask without an image
+    is not. The test set is `test_images` with `test_masks`, or the names in `test_list`, or else a
+    fixed part of the images, chosen by a digest of their names (see `stratified_split`); the
+    validation set is there where its folders or its list are given.
+
+    How well-known layouts are written:
+
+    - Pascal VOC: `images="VOC2012/JPEGImages"`, `masks="VOC2012/SegmentationClass"`,
+      `train_list="VOC2012/ImageSets/Segmentation/train.txt"`, `test_list=".../val.txt"`. Its masks
+      are palette images whose indices are the classes, 255 being ignored: nothing else to set.
+    - Cityscapes: `images="leftImg8bit/train"`, `masks="gtFine/train"`, `image_suffix="_leftImg8bit"`,
+      `mask_suffix="_gtFine_labelIds"`, `test_images="leftImg8bit/val"`, `test_masks="gtFine/val"`,
+      with `class_values` and `ignore_values` of `CITYSCAPES`;
+      `mask_suffix="_gtFine_labelTrainIds"` needs neither.
+    - ADE20K (scene parsing): `class_values=tuple(range(1, 151))`, `ignore_values=(0,)`.
+    - CamVid with masks as it publishes them: `mask_suffix="_L"` and a `palette`.
+    - Black and white masks of two classes, 0 and 255: `class_values=(0, 255)`. (Without that, 255
+      would be the ignore label.)
+
+    Attributes:
+      images: folder of the training images, or of all.
+      masks: folder of their masks.
+      class_names: name of each class, in the order of the labels.
+      validation_images: folder of the validation images.
+      validation_masks: folder of their masks.
+      test_images: folder of the test images.
+      test_masks: folder of their masks.
+      train_list: text file with the name of one training image a line; None takes all that are
+        not in the other lists.
+      validation_list: likewise.
+      test_list: likewise.
+      test_fraction: part taken as the test set where neither folder nor list says which.
+      split_seed: another seed takes another part.
+      image_suffix: end of the image names, before the file's suffix, that is no part of the name.
+      mask_suffix: likewise of the mask names.
+      class_values: see `MaskValues`.
+      ignore_values: see `MaskValues`.
+      ignore_label: see `MaskValues`.
+      palette: see `MaskValues`.
+      ignore_colors: see `MaskValues`.
+      size: bring to this size, see `fit_image` and `fit_mask`; None needs images of one size.
+      fit: how.
+      channels: of the images, 1 or 3.
+      max_pixels: larger images raise.
+      apply_exif: bring images, and masks, upright by their EXIF orientation.
+      check_files: compare the sizes of every image and its mask, and look for colour masks, when
+        the data set is opened; reads the headers of all files.
+    """
+
+    images: str
+    masks: str
+    class_names: tuple[str, ...]
+    validation_images: str | None = None
+    validation_masks: str | None = None
+    test_images: str | None = None
+    test_masks: str | None = None
+    train_list: str | None = None
+    validation_list: str | None = None
+    test_list: str | None = None
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    class_values: tuple[int, ...] | None = None
+    ignore_values: tuple[int, ...] = ()
+    ignore_label: int = IGNORE_LABEL
+    palette: tuple[Color, ...] | None = None
+    ignore_colors: tuple[Color, ...] = ()
+    size: Size = None
+    fit: Fit = "crop"
+    channels: Literal[1, 3] = 3
+    max_pixels: int = MAX_PIXELS
+    apply_exif: bool = True
+    check_files: bool = True
+
+    def open(self, split: Split) -> Source:
+        """Pairs the files and opens one part; no image is decoded yet."""
+        pairs = self._split_pairs(split)
+        if pairs is not None:
+            return MaskSource(self, pairs)
+        whole = MaskSource(self, self._pairs(self.images, self.masks))
+        names = [whole.record_name(i) for i in range(len(whole))]
+        relative = [
+            pathlib.Path(n).relative_to(existing_folder(self.images)).as_posix() for n in names
+        ]
+        strata = np.zeros(len(whole), np.int32)
+        parts = stratified_split(strata, relative, self.test_fraction, self.split_seed)
+        return SourceView(whole, parts[split == "test"])
+
+    def _split_pairs(self, split: Split) -> list[Pair] | None:
+        """The files of one part; None where the test set is a part taken by chance."""
+        folders = {
+            "validation": (self.validation_images, self.validation_masks),
+            "test": (self.test_images, self.test_masks),
+        }
+        lists = {"validation": self.validation_list, "test": self.test_list}
+        for part, (images, masks) in folders.items():
+            if (images is None) != (masks is None):
+                raise ValueError(f"give both {part}_images and {part}_masks, or neither")
+        given = {part for part in lists if folders[part][0] or lists[part]}
+        by_chance = "test" not in given
+        if by_chance and (given or self.train_list):
+            raise ValueError(
+                "where some parts are told by folders or lists, the test set must be too: give "
+                "test_images and test_masks, or test_list"
+            )
+        check_split(
+            split, f"the folder {self.images}", ("train", "test", *sorted(given - {"test"}))
+        )
+        if by_chance:
+            return None
+        if split == "train":
+            others = [lists[part] for part in lists if lists[part] and not folders[part][0]]
+            return self._pairs(
+                self.images,
+                self.masks,
+                wanted=self.train_list,
+                without=[] if self.train_list else [name for name in others if name],
+            )
+        images, masks = folders[split]
+        return self._pairs(images or self.images, masks or self.masks, wanted=lists[split])
+
+    def _pairs(
+        self, images: str, masks: str, wanted: str | None = None, without: Sequence[str] = ()
+    ) -> list[Pair]:
+        """Every image of a folder with its mask, in the order of names."""
+        image_root, mask_root = existing_folder(images), existing_folder(masks)
+        beside = self.mask_suffix if image_root == mask_root and not self.image_suffix else None
+        by_name = files_by_name(image_root, self.image_suffix, beside)
+        masks_by_name = files_by_name(mask_root, self.mask_suffix)
+        if wanted is not None:
+            names = sorted(set(listed_names(wanted, list(by_name))))
+        else:
+            left_out = {name for other in without for name in listed_names(other, list(by_name))}
+            names = [name for name in by_name if name not in left_out]
+        if not names:
+            raise ValueError(
+                f"{image_root}: there are no images in it"
+                + (f" whose names end with {self.image_suffix!r}" if self.image_suffix else "")
+            )
+        missing = [name for name in names if name not in masks_by_name]
+        if missing:
+            found = f", where {len(masks_by_name)} were found"
+            raise ValueError(
+                f"{by_name[missing[0]]}: its mask is missing; wanted "
+                f"{mask_root / missing[0]}{self.mask_suffix}.png or the like{found}; "
+                f"{len(missing)} of {len(names)} images have none"
+                f"{nearest_name(missing[0], list(masks_by_name))}"
+            )
+        return [(by_name[name], masks_by_name[name]) for name in names]
+
+
+class MaskSource:
+    """Images and masks read and decoded from files.
+
+    Args:
+      dataset: what the files mean and how to bring them to a size.
+      pairs: [N] files.
+    """
+
+    def __init__(self, dataset: MaskFolder, pairs: Sequence[Pair]):
+        self.pairs, self.class_names = pairs, dataset.class_names
+        self._dataset = dataset
+        self._values = MaskValues(
+            num_classes=len(dataset.class_names),
+            class_values=dataset.class_values,
+            ignore_values=dataset.ignore_values,
+            ignore_label=dataset.ignore_label,
+            palette=dataset.palette,
+            ignore_colors=dataset.ignore_colors,
+        )
+        if dataset.check_files:
+            for image, mask in pairs:
+                _check_headers(image, mask, dataset)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Record:
+        data, (image_path, mask_path) = self._dataset, self.pairs[index]
+        image = decode_image(
+            read_file(image_path),
+            channels=data.channels,
+            record=os.fspath(image_path),
+            max_pixels=data.max_pixels,
+            apply_exif=data.apply_exif,
+        )
+        mask = decode_mask(
+            read_file(mask_path),
+            color=data.palette is not None,
+            record=os.fspath(mask_path),
+            max_pixels=data.max_pixels,
+            apply_exif=data.apply_exif,
+        )
+        check_mask_size(mask.shape, image.shape, os.fspath(mask_path))
+        labels = self._values.labels(mask, os.fspath(mask_path))
+        return {
+            "image": fit_image(image, data.size, data.fit),
+            "label": fit_mask(labels, data.size, data.fit, data.ignore_label),
+        }
+
+    def record_name(self, index: int) -> str:
+        """Path of the image."""
+        return os.fspath(self.pairs[index][0])
+
+
+def check_mask_size(mask: Sequence[int], image: Sequence[int], record: str) -> None:
+    """Raises ValueError if shapes that begin with (height, width) are of different size."""
+    if tuple(mask[:2]) != tuple(image[:2]):
+        raise ValueError(
+            f"{record}: the mask is {mask[0]} x {mask[1]} pixels (height x width), but its image "
+            f"is {image[0]} x {image[1]}; they must be of one size"
+        )
+
+
+def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: MaskFolder) -> None:
+    """Looks at sizes and kind without decoding; what cannot be read is left for when it is."""
+
+    def size(image: Image.Image) -> tuple[int, int]:
+        # Pillow turns a TIFF by itself.
+        turned = data.apply_exif and image.format != "TIFF"
+        return upright_size(image) if turned else image.size[::-1]
+
+    try:
+        with (
+            Image.open(mask_path, formats=FORMATS) as mask,
+            Image.open(image_path, formats=FORMATS) as image,
+        ):
+            wrong = wrong_kind(mask, color=data.palette is not None)
+            sizes = size(mask), size(image)
+    except Exception:
+        return
+    if wrong:
+        raise DecodeError(os.fspath(mask_path), wrong)
+    check_mask_size(*sizes, os.fspath(mask_path))

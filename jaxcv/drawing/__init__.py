@@ -1,0 +1,1 @@
+"""Drawing on images: boxes, index maps and the palettes of classes."""

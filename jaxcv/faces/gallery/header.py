@@ -1,0 +1,130 @@
+"""The header of a gallery on disk: what it says, and whether it can be believed and used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxcv.faces.gallery.contract import GalleryError
+from jaxcv.faces.gallery.encryption import VARIABLE, Key, digest
+
+HEADER = "gallery.json"
+KINDS = ("embeddings.safetensors", "entries.json")
+
+_FORMAT, _VERSION = "jaxcv-gallery", 1
+_COUNTS = ("generation", "entries", "next_id", "embedding_size")
+
+
+def file_name(generation: int, kind: str) -> str:
+    """The file of a generation that holds its embeddings or its entries."""
+    return f"gallery-{generation:08d}.{kind}"
+
+
+def make_header(
+    *,
+    generation: int,
+    entries: int,
+    next_id: int,
+    embedding_size: int,
+    model_digest: str,
+    key: Key | None,
+) -> dict[str, Any]:
+    """The header but for `files` and `digest`; encrypted files are bound to this part of it."""
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "generation": generation,
+        "entries": entries,
+        "next_id": next_id,
+        "embedding_size": embedding_size,
+        "model_digest": model_digest,
+        "key": None if key is None else key.name,
+    }
+
+
+def complete(header: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+    """The whole header: `files` gives the digest of each file by name."""
+    header = {**header, "files": files}
+    return {**header, "digest": digest(_canonical(header))}
+
+
+def context(header: dict[str, Any], name: str) -> bytes:
+    """What an encrypted file is bound to: the header's fields and its own name."""
+    fixed = {field: header[field] for field in header if field not in ("files", "digest")}
+    return _canonical({**fixed, "file": name})
+
+
+def parse_header(path: Path, data: bytes) -> dict[str, Any]:
+    """Reads a header.
+
+    Args:
+        path: where it lies, for the message.
+        data: its bytes.
+
+    Raises:
+        GalleryError: where it is none, of another version, or damaged.
+    """
+    try:
+        header = json.loads(data)
+    except ValueError:
+        raise GalleryError(f"{path} is damaged: it is no JSON") from None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise GalleryError(f"{path} is not of a gallery of jaxcv")
+    if header.get("version") != _VERSION:
+        raise GalleryError(
+            f"{path} has version {header.get('version')!r}, but this jaxcv reads version {_VERSION}"
+        )
+    body = {name: value for name, value in header.items() if name != "digest"}
+    if header.get("digest") != digest(_canonical(body)):
+        raise GalleryError(f"{path} is damaged: its digest differs")
+    if not _fits(header):
+        raise GalleryError(f"{path} is damaged: its fields do not fit together")
+    return header
+
+
+def check_use(
+    path: Path, header: dict[str, Any], *, embedding_size: int, model_digest: str, key: Key | None
+) -> None:
+    """Compares a header with the model and the key in use.
+
+    Raises:
+        GalleryError: where the gallery is of another model, or encrypted otherwise.
+    """
+    wanted = {"embedding_size": embedding_size, "model_digest": model_digest}
+    for name, what in (("embedding_size", "size"), ("model_digest", "digest")):
+        if header[name] != wanted[name]:
+            raise GalleryError(
+                f"{path} was made by another model: {what} {header[name]}, but the model in use has "
+                f"{what} {wanted[name]}. Use that model, or enrol the photos in another gallery"
+            )
+    found = header["key"]
+    if found is not None and key is None:
+        raise GalleryError(f"{path} is of an encrypted gallery; put its key into {VARIABLE}")
+    if found is None and key is not None:
+        raise GalleryError(
+            f"{path} is of a gallery that is not encrypted, but {VARIABLE} is set. Unset it, or "
+            "encrypt the gallery: open it without the key and call change_key"
+        )
+    if key is not None and found != key.name:
+        raise GalleryError(
+            f"{path} is of a gallery encrypted with another key ({found}) than the one in "
+            f"{VARIABLE} ({key.name})"
+        )
+
+
+def _fits(header: dict[str, Any]) -> bool:
+    if any(type(header.get(name)) is not int or header[name] < 0 for name in _COUNTS):
+        return False
+    kinds = KINDS if header["entries"] else ()
+    files = {file_name(header["generation"], kind) for kind in kinds}
+    return (
+        isinstance(header.get("model_digest"), str)
+        and isinstance(header.get("key"), str | None)
+        and isinstance(header.get("files"), dict)
+        and set(header["files"]) == files
+    )
+
+
+def _canonical(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()

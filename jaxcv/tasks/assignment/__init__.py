@@ -1,8 +1,0 @@
-"""Which anchors of a detector are to find which object: one rule a file, for one image each."""
-
-from jaxcv.tasks.assignment.assignment import Assigner, Assignment
-from jaxcv.tasks.assignment.atss import ATSS
-from jaxcv.tasks.assignment.center_sampling import CenterSampling
-from jaxcv.tasks.assignment.max_iou import MaxIoU
-
-__all__ = ["ATSS", "Assigner", "Assignment", "CenterSampling", "MaxIoU"]

@@ -1,0 +1,86 @@
+"""config.json: everything that decides a run, read back without running foreign code."""
+
+import dataclasses
+import json
+
+import pytest
+
+from jaxcv.cli.options import load_preset
+from jaxcv.cli.presets import presets
+from jaxcv.models import LeNet
+from jaxcv.train import ConfigError, read_config, write_config
+from jaxcv.train.config_file import to_json
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_comes_back_equal(name, tmp_path):
+    experiment = load_preset(name)
+    write_config(tmp_path / "config.json", experiment)
+    assert read_config(tmp_path / "config.json") == experiment
+
+
+def test_same_experiment_may_be_written_again(tmp_path):
+    path = tmp_path / "config.json"
+    write_config(path, load_preset("digits_lenet"))
+    before = path.read_bytes()
+    write_config(path, load_preset("digits_lenet"))
+    assert path.read_bytes() == before
+
+
+def test_another_experiment_is_refused_with_both_values(tmp_path):
+    path, experiment = tmp_path / "config.json", load_preset("digits_lenet")
+    write_config(path, experiment)
+    before = path.read_bytes()
+    other = dataclasses.replace(experiment, seed=7, model=LeNet(num_classes=11))
+    with pytest.raises(ConfigError) as caught:
+        write_config(path, other)
+    assert "seed was 0 and is now 7" in str(caught.value)
+    assert "model.num_classes was 10 and is now 11" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def edited(tmp_path, edit):
+    tree = to_json(load_preset("digits_lenet"))
+    edit(tree)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t["model"].update({"class": "os.system"}), "no dataclass in os"),
+        (lambda t: t["model"].update({"class": "antigravity.Flight"}), "antigravity"),
+        (
+            lambda t: t["model"].update({"class": "jaxcv.cli.train.train"}),
+            "no dataclass in jaxcv.cli.train",
+        ),
+        (
+            lambda t: t["model"].update({"class": "jaxcv.models.lenet.LeNut"}),
+            "did you mean 'LeNet'?",
+        ),
+        (lambda t: t["model"].update({"class": "jaxcv.nowhere.LeNet"}), "this jaxcv has not"),
+        (lambda t: t["model"].update({"widht": 3}), "widht"),
+        (lambda t: t.update({"class": "jaxcv.models.lenet.LeNet"}), "does not fit"),
+    ],
+)
+def test_a_file_cannot_call_anything_else(tmp_path, edit, message):
+    import sys
+
+    with pytest.raises(ConfigError, match=message):
+        read_config(edited(tmp_path, edit))
+    assert "antigravity" not in sys.modules
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_config(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="not valid JSON"):
+        read_config(tmp_path / "config.json")
+
+
+def test_a_value_that_json_cannot_hold_is_named():
+    with pytest.raises(ConfigError, match="function"):
+        to_json(dataclasses.replace(load_preset("digits_lenet"), augment=(lambda key, x: x,)))

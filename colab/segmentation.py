@@ -414,8 +414,10 @@ show([overlay(panorama, m, palette) for m in maps.values()], list(maps))
 photo = RUNS / "photo.png"
 Image.fromarray(test_source[0]["image"]).save(photo)
 for row in segment_files(run, state.variables, [str(photo)], RUNS / "predictions"):
-    shares = {name: round(share, 3) for name, share in row["shares"].items() if share}
-    print(row["index_map"], row["height"], "x", row["width"], shares)
+    fractions = {
+        name: round(fraction, 3) for name, fraction in row["fractions"].items() if fraction
+    }
+    print(row["index_map"], row["height"], "x", row["width"], fractions)
 index_map = np.asarray(Image.open(row["index_map"]))
 image, label = test_source[0]["image"], test_source[0]["label"]
 prediction = np.asarray(Image.open(row["overlay"]))

@@ -64,7 +64,7 @@ def table_row(table: str, name: str) -> str:
     hardware = json.loads((kept / "environment.json").read_text())["Hardware"]
     seconds = json.loads((kept / "seconds.json").read_text())["seconds"]
     last = {row["split"]: row for row in read_rows(kept / "metrics.jsonl")}
-    shares = [
+    fractions = [
         f"{100 * last[split][measure]:.2f}%" if split in last else "-"
         for measure in MEASURES[table]
         for split in ("test", "test_ema")
@@ -73,7 +73,7 @@ def table_row(table: str, name: str) -> str:
     cells = [
         f"`jaxcv train {' '.join(ROWS[name])}`",
         f"{int(last['test']['count']):,}",
-        *shares,
+        *fractions,
         f"{last['test']['step']:,}",
         f"{seconds:.0f}",
         machine,

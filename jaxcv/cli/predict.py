@@ -19,7 +19,7 @@ from jaxcv.tasks.detection.options import (
 from jaxcv.tasks.faces.embedding import embeds_faces
 from jaxcv.tasks.segmentation.options import (
     INFERENCE_OPTIONS,
-    described_shares,
+    described_fractions,
     segmented_rows,
     segments,
 )
@@ -34,7 +34,7 @@ def predict(words: list[str]) -> int:
         words,
         images=(images, (), "image files, folders or globs"),
         output=(Path | None, None, "JSON lines go here; None: DIR/predictions.jsonl"),
-        averaged=(bool, False, "predict with the averaged weights"),
+        ema=(bool, False, "predict with the averaged weights"),
         **INFERENCE_OPTIONS,
         **DETECTION_OPTIONS,
     )
@@ -46,7 +46,7 @@ def predict(words: list[str]) -> int:
             "not written to a file. Compare two pictures by `jaxcv verify`, or find people by "
             "`jaxcv enroll` and `jaxcv search`"
         )
-    variables = chosen_variables(state, options.averaged)
+    variables = chosen_variables(state, options.ema)
     output = options.output or options.workdir / "predictions.jsonl"
     # Pictures go to `predictions/` beside predictions.jsonl.
     folder = output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
@@ -83,8 +83,8 @@ def described(row: dict[str, Any]) -> str:
     """The part of a line that says what was predicted."""
     if "error" in row:
         return f"not readable: {row['error']}"
-    if "shares" in row:
-        return described_shares(row)
+    if "fractions" in row:
+        return described_fractions(row)
     if "detections" in row:
         return described_detections(row)
     if "probabilities" not in row:

@@ -38,14 +38,14 @@ _FALSE_ACCEPT_RATE = 0.01
 FACE_OPTIONS: dict[str, Any] = {
     "aligned": (bool, False, "photos are cropped and aligned faces already: only resize them"),
     "largest": (bool, False, "take the largest face where a photo shows several"),
-    "averaged": (bool, False, "embed with the averaged weights"),
+    "ema": (bool, False, "embed with the averaged weights"),
 }
 THRESHOLD_OPTIONS: dict[str, Any] = {
     "threshold": (float | None, None, "score from which on it is the same person"),
     "false_accept_rate": (
         float | None,
         None,
-        "instead of a threshold: the share of pairs of different people of the run's test set that "
+        "instead of a threshold: the fraction of pairs of different people of the run's test set that "
         f"may be taken for one; None with no threshold: {_FALSE_ACCEPT_RATE}",
     ),
 }
@@ -66,7 +66,7 @@ PAIR_OPTIONS: dict[str, Any] = {
         None,
         "of a .bin that holds colour images as pixels: their order, which the file does not tell",
     ),
-    "averaged": (bool, False, "of --pairs: embed with the averaged weights"),
+    "ema": (bool, False, "of --pairs: embed with the averaged weights"),
 }
 PHOTOS = tyro.conf.Positional[tuple[str, ...]]
 
@@ -153,7 +153,7 @@ def evaluate_pairs(
         Results by name, and what they are about.
     """
     check_embedder(run, options.workdir)
-    variables = chosen_variables(state, options.averaged)
+    variables = chosen_variables(state, options.ema)
     pairs = _read_pairs(run, options)
     flips = (False, True) if options.flip is None else (options.flip,)
     results = {
@@ -165,15 +165,15 @@ def evaluate_pairs(
     return results, f"{len(pairs)} pairs of {len(pairs.images)} pictures in {options.pairs}"
 
 
-def chosen_variables(state: TrainState, averaged: bool) -> Variables:
+def chosen_variables(state: TrainState, ema: bool) -> Variables:
     """The raw or the averaged weights of a checkpoint.
 
     Raises:
         UsageError: averaged ones are wanted, but there are none.
     """
-    variables = state.ema if averaged else state.variables
+    variables = state.ema if ema else state.variables
     if variables is None:
-        raise UsageError("--averaged was asked for, but this run keeps no averaged weights")
+        raise UsageError("--ema was asked for, but this run keeps no averaged weights")
     return variables
 
 
@@ -193,8 +193,8 @@ def open_embedder(options: Any) -> Embedder:
     """Opens the run in `options.workdir`; one that embeds no faces raises SetupError."""
     run, state = open_workdir(options.workdir, options.runtime, options.step)
     check_embedder(run, options.workdir)
-    variables = chosen_variables(state, options.averaged)
-    split = "test_ema" if options.averaged else "test"
+    variables = chosen_variables(state, options.ema)
+    split = "test_ema" if options.ema else "test"
     return Embedder(run, variables, int(state.step), split)
 
 
@@ -204,6 +204,6 @@ def check_threshold(options: Any) -> None:
     if options.threshold is not None and rate is not None:
         raise UsageError("--threshold and --false-accept-rate exclude each other; give one of them")
     if rate is not None and not 0 <= rate <= 1:
-        raise UsageError(f"--false-accept-rate is {rate}, but a share in [0, 1] is wanted")
+        raise UsageError(f"--false-accept-rate is {rate}, but a fraction in [0, 1] is wanted")
     if options.threshold is not None and not np.isfinite(options.threshold):
         raise UsageError(f"--threshold is {options.threshold}, but a number is wanted")

@@ -31,7 +31,7 @@ from typing import Literal
 from jaxcv.data import TFDS
 from jaxcv.devices import AXIS
 from jaxcv.image import AlternatingHorizontalFlip, Normalize, RandomCrop
-from jaxcv.models import AveragedViews, SpeedNet
+from jaxcv.models import SpeedNet, TestTimeAugmentation
 from jaxcv.tasks import Classification
 from jaxcv.train import (
     SGD,
@@ -64,21 +64,21 @@ def recipe(
     The classifier divides by its number of inputs: with fewer of them the gradients of biases and
     classifier are larger, and their rates smaller by as much.
     """
-    share = widths[-1] / WIDTHS[-1]
+    fraction = widths[-1] / WIDTHS[-1]
 
     def nesterov(rate: float, *names: str, until: float = 1.0) -> ParameterGroup:
         # Momentum at a rate, for the sum over a batch, that falls to 0; the decay is no part of the rate.
         return ParameterGroup(
             names=names,
-            learning_rate=share * rate * batch_size,
-            algorithm=SGD(momentum=0.85, nesterov=True, weight_decay=DECAY / (share * rate)),
+            learning_rate=fraction * rate * batch_size,
+            algorithm=SGD(momentum=0.85, nesterov=True, weight_decay=DECAY / (fraction * rate)),
             schedule=Polynomial(until=until),
         )
 
     return Experiment(
         data=TFDS(name="cifar10"),
         # In evaluation six views: the image and it shifted both ways along a diagonal, each mirrored too.
-        model=AveragedViews(
+        model=TestTimeAugmentation(
             model=SpeedNet(num_classes=10, widths=widths, dtype=dtype, axis_name=AXIS),
             shifts=((1, 1), (-1, -1)),
         ),

@@ -8,7 +8,7 @@ project. For orientation: Flax's example of this network reports 76.4% after 90 
 (github.com/google/flax, examples/imagenet/README.md).
 """
 
-from jaxcv.data import TFDS, RandomRectangle
+from jaxcv.data import TFDS, DecodeRandomResizedCrop
 from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
@@ -39,7 +39,7 @@ def experiment() -> Experiment:
             size=256,
             fit="crop",
             channels=3,
-            random_rectangle=RandomRectangle(size=(224, 224)),
+            random_resized_crop=DecodeRandomResizedCrop(size=(224, 224)),
         ),
         model=ResNet(num_classes=1000, depth=50, dtype="bfloat16", axis_name=AXIS),
         task=Classification(num_classes=1000, label_smoothing=0.1),

@@ -19,7 +19,7 @@ from jaxcv.data.files import Folder
 from jaxcv.data.fit import fit_image
 from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.preparation import prepare
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
 from jaxcv.data.segmentation.classes import (
@@ -58,6 +58,7 @@ __all__ = [
     "COCODetection",
     "Dataset",
     "DecodeError",
+    "DecodeRandomResizedCrop",
     "Digits",
     "DisjointIdentities",
     "Folder",
@@ -66,7 +67,6 @@ __all__ = [
     "MaskFolder",
     "MaskValues",
     "People",
-    "RandomRectangle",
     "RecordIO",
     "RecordReader",
     "SegmentationClasses",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxcv.data.order import BalancedOrder, permutation
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.reader import OnBadRecord, RecordReader, Spec
 from jaxcv.data.source import Source, record_labels
 
@@ -27,8 +27,8 @@ class Batches:
     With `images_per_identity` K, training batches are balanced instead: B / K different identities
     with K different images of each, see `BalancedOrder`.
 
-    Where the source has a `random_rectangle`, a training batch shows of each image a rectangle that
-    depends on seed, step and row, and on the image's size: `RandomRectangle.views`.
+    Where the source has a `random_resized_crop`, a training batch shows of each image a rectangle that
+    depends on seed, step and row, and on the image's size: `DecodeRandomResizedCrop.views`.
 
     Nothing depends on what was read before, so a run may be resumed at any step, on any number of
     hosts.
@@ -87,8 +87,8 @@ class Batches:
         self.shuffle, self.seed = shuffle, seed
         self.num_threads, self.prefetch = num_threads, prefetch
         # Of a training set only; evaluation sees the same of an image every time.
-        self.rectangle: RandomRectangle | None = (
-            getattr(source, "random_rectangle", None) if shuffle else None
+        self.rectangle: DecodeRandomResizedCrop | None = (
+            getattr(source, "random_resized_crop", None) if shuffle else None
         )
         self.reader = RecordReader(
             source,
@@ -202,7 +202,7 @@ class Batches:
         return {"record": self.indices(step)[0], "epoch": self.epoch_table(step, 1)[0]}
 
     def local(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
-        """Rows of one host of global batch `step`: an equal, contiguous share in the order of the
+        """Rows of one host of global batch `step`: an equal, contiguous part in the order of the
         hosts.
 
         Raises:
@@ -213,8 +213,8 @@ class Batches:
                 f"batch_size {self.batch_size} cannot be shared equally by {process_count} hosts; "
                 f"choose a multiple of {process_count}, or multiple_of={process_count}"
             )
-        share = self.rows // process_count
-        rows = slice(process_index * share, (process_index + 1) * share)
+        count = self.rows // process_count
+        rows = slice(process_index * count, (process_index + 1) * count)
         indices, mask = self.indices(step)
         views = None
         if self.rectangle is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import FileSource, nearest_name
 from jaxcv.data.fit import Fit, Size
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
 
@@ -39,7 +39,7 @@ class CSV:
       apply_exif: bring images upright by their EXIF orientation.
       decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
         None decodes it whole.
-      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
+      random_resized_crop: a random resized crop of each training image; None shows them by `fit`.
     """
 
     path: str
@@ -56,12 +56,12 @@ class CSV:
     max_pixels: int = MAX_PIXELS
     apply_exif: bool = True
     decode_margin: float | None = DECODE_MARGIN
-    random_rectangle: RandomRectangle | None = None
+    random_resized_crop: DecodeRandomResizedCrop | None = None
 
     def open(self, split: Split) -> Source:
         """Reads the table, checks that every file exists, opens the train or test part."""
-        if split != "train" and self.random_rectangle is not None:
-            return dataclasses.replace(self, random_rectangle=None).open(split)
+        if split != "train" and self.random_resized_crop is not None:
+            return dataclasses.replace(self, random_resized_crop=None).open(split)
         path = pathlib.Path(self.path).expanduser()
         root = pathlib.Path(self.root).expanduser() if self.root else path.parent
         rows = self._rows(path)
@@ -83,7 +83,7 @@ class CSV:
             max_pixels=self.max_pixels,
             apply_exif=self.apply_exif,
             decode_margin=self.decode_margin,
-            random_rectangle=self.random_rectangle,
+            random_resized_crop=self.random_resized_crop,
         )
         if self.split_column is None:
             check_split(split, self.path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
 from jaxcv.data.fit import Fit, Size, View, fitting, size_pair
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN, decode_view
 
@@ -33,7 +33,7 @@ class FileSource:
       max_pixels: larger images raise, see `decode_image`.
       apply_exif: bring images upright by their EXIF orientation.
       decode_margin: see `jaxcv.data.view`.
-      random_rectangle: what `Batches` is to show in training, or None for the images by `fit`.
+      random_resized_crop: what `Batches` is to show in training, or None for the images by `fit`.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class FileSource:
         max_pixels: int = MAX_PIXELS,
         apply_exif: bool = True,
         decode_margin: float | None = DECODE_MARGIN,
-        random_rectangle: RandomRectangle | None = None,
+        random_resized_crop: DecodeRandomResizedCrop | None = None,
     ):
         self.root, self.paths, self.labels, self.class_names = root, paths, labels, class_names
         self._target, self._channels = size_pair(size), channels
         self._view = None if self._target is None else fitting(self._target, fit)
         self._max_pixels, self._apply_exif = max_pixels, apply_exif
-        self._decode_margin, self.random_rectangle = decode_margin, random_rectangle
+        self._decode_margin, self.random_resized_crop = decode_margin, random_resized_crop
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -112,7 +112,7 @@ class Folder:
       apply_exif: bring images upright by their EXIF orientation.
       decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
         None decodes it whole.
-      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
+      random_resized_crop: a random resized crop of each training image; None shows them by `fit`.
     """
 
     root: str
@@ -126,13 +126,13 @@ class Folder:
     max_pixels: int = MAX_PIXELS
     apply_exif: bool = True
     decode_margin: float | None = DECODE_MARGIN
-    random_rectangle: RandomRectangle | None = None
+    random_resized_crop: DecodeRandomResizedCrop | None = None
 
     def open(self, split: Split) -> Source:
         """Lists the files and opens the train or test part; no image is read yet."""
         check_split(split, f"the folder {self.root}")
-        if split != "train" and self.random_rectangle is not None:
-            return dataclasses.replace(self, random_rectangle=None).open(split)
+        if split != "train" and self.random_resized_crop is not None:
+            return dataclasses.replace(self, random_resized_crop=None).open(split)
         root = pathlib.Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder")
@@ -183,7 +183,7 @@ class Folder:
             max_pixels=self.max_pixels,
             apply_exif=self.apply_exif,
             decode_margin=self.decode_margin,
-            random_rectangle=self.random_rectangle,
+            random_resized_crop=self.random_resized_crop,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class RecordReader:
         ignore_label: int | None = None,
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
-        rectangle: RandomRectangle | None = None,
+        rectangle: DecodeRandomResizedCrop | None = None,
     ):
         if on_bad_record not in ("raise", "skip"):
             raise ValueError(f"on_bad_record must be 'raise' or 'skip', not {on_bad_record!r}")

@@ -50,7 +50,7 @@ def materialize(data: Source | Batches, *, num_threads: int | None = None) -> di
     batches = data if isinstance(data, Batches) else Batches(data, 1, shuffle=False)
     if batches.rectangle is not None:
         raise ValueError(
-            "with a random_rectangle each training image is cut anew while it is decoded, so that the "
+            "with a random_resized_crop each training image is cut anew while it is decoded, so that the "
             "data cannot be decoded once and kept; stream them, or cut by augment on the device"
         )
     source, reader = batches.source, batches.reader

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from jaxcv.data.fit import View
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -25,7 +25,7 @@ class Source(Protocol):
     reads many records faster at once than one by one has `__getitems__(indices) -> list of records`
     besides; `Batches` then uses it. One that knows every label without reading the images has
     `labels` [N]; `record_labels` asks for it. One that can show a part of an image while it decodes
-    it has `read_views(indices, views, (height, width))`, and may have a `random_rectangle`: what
+    it has `read_views(indices, views, (height, width))`, and may have a `random_resized_crop`: what
     training batches are to show.
     """
 
@@ -106,9 +106,9 @@ class SourceView:
         return read_many(inner) if read_many else [self.source[index] for index in inner]
 
     @property
-    def random_rectangle(self) -> RandomRectangle | None:
+    def random_resized_crop(self) -> DecodeRandomResizedCrop | None:
         """That of the source viewed."""
-        return getattr(self.source, "random_rectangle", None)
+        return getattr(self.source, "random_resized_crop", None)
 
     def read_views(
         self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
@@ -170,7 +170,7 @@ def stratified_split(
     Args:
       labels: [N] class of each record.
       names: [N] name of each record, unique.
-      test_fraction: share of the test set, 0 to 1.
+      test_fraction: fraction of the test set, 0 to 1.
       seed: another seed gives another split.
 
     Returns:

@@ -69,7 +69,7 @@ class Synthetic:
       channels: 1 or 3.
       num_classes: number of directions, C.
       wavelength: of the stripes, in pixels.
-      noise: width of the uniform noise, as a share of the full range.
+      noise: width of the uniform noise, as a fraction of the full range.
       seed: another seed, other images.
 
     Example:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
 from jaxcv.data.fit import Fit, Size, View, convert_channels, fitting, size_pair, view_image
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, Split, check_split
 from jaxcv.data.view import DECODE_MARGIN, decode_view
 
@@ -117,7 +117,7 @@ class TFDSSource:
         import tensorflow_datasets as tfds
 
         self._dataset, self._split = dataset, split
-        self.random_rectangle = dataset.random_rectangle
+        self.random_resized_crop = dataset.random_resized_crop
         builder = tfds.builder_from_directory(
             os.fspath(find_prepared(dataset.name, dataset.data_dir))
         )
@@ -325,7 +325,7 @@ class TFDS:
       max_pixels: larger images raise, see `decode_image`.
       decode_margin: how far a JPEG may be scaled down while it is decoded, see `jaxcv.data.view`;
         None decodes it whole.
-      random_rectangle: a random resized crop of each training image; None shows them by `fit`.
+      random_resized_crop: a random resized crop of each training image; None shows them by `fit`.
     """
 
     name: str
@@ -340,19 +340,19 @@ class TFDS:
     channels: Literal[1, 3] | None = None
     max_pixels: int = MAX_PIXELS
     decode_margin: float | None = DECODE_MARGIN
-    random_rectangle: RandomRectangle | None = None
+    random_resized_crop: DecodeRandomResizedCrop | None = None
 
     def open(self, split: Split) -> Source:
         """Opens a split; records are read when asked for."""
         check_split(split, self.name, ("train", "validation", "test"))
-        if self.random_rectangle is not None:
+        if self.random_resized_crop is not None:
             if type(self) is not TFDS:
                 raise ValueError(
-                    f"random_rectangle cuts images of one label; {type(self).__name__} has labels "
+                    f"random_resized_crop cuts images of one label; {type(self).__name__} has labels "
                     "that lie in the image: cut both on the device, by augment"
                 )
             if split != "train":
-                return dataclasses.replace(self, random_rectangle=None).open(split)
+                return dataclasses.replace(self, random_resized_crop=None).open(split)
         names = (self.train_split, self.validation_split, self.test_split)
         return self._source(dict(zip(("train", "validation", "test"), names))[split])
 

@@ -49,8 +49,8 @@ def overlay(
     values = np.broadcast_to(values, (*index_map.shape, 3))
     colored = (index_map >= 0) & (index_map < len(palette))
     colors = palette[np.where(colored, index_map, 0)].astype(np.float32)
-    share = np.where(colored, opacity, 0.0)[..., None]
-    return np.clip(np.rint(values * (1 - share) + colors * share), 0, 255).astype(np.uint8)
+    fraction = np.where(colored, opacity, 0.0)[..., None]
+    return np.clip(np.rint(values * (1 - fraction) + colors * fraction), 0, 255).astype(np.uint8)
 
 
 def write_index_map(

@@ -96,15 +96,15 @@ def similarity_matrix(
     p, q = jnp.where(w > 0, p, 0.0), jnp.where(w > 0, q, 0.0)
     # Sums, not matrix products, which a TPU would round to bfloat16.
     total = jnp.sum(w, axis=-2)
-    share = w / jnp.where(total > 0, total, 1.0)[..., None]
-    p_mean, q_mean = jnp.sum(share * p, axis=-2), jnp.sum(share * q, axis=-2)
+    fraction = w / jnp.where(total > 0, total, 1.0)[..., None]
+    p_mean, q_mean = jnp.sum(fraction * p, axis=-2), jnp.sum(fraction * q, axis=-2)
     from_mean, target = p - p_mean[..., None, :], q - q_mean[..., None, :]
-    spread = jnp.sum(share * jnp.square(from_mean), axis=(-2, -1))
+    spread = jnp.sum(fraction * jnp.square(from_mean), axis=(-2, -1))
     # Points nearer to each other than float32 tells apart have no direction.
-    usable = spread > 1e-10 * jnp.sum(share * jnp.square(p), axis=(-2, -1))
+    usable = spread > 1e-10 * jnp.sum(fraction * jnp.square(p), axis=(-2, -1))
     divisor = jnp.where(usable, spread, 1.0)
-    along = jnp.sum(share * from_mean * target, axis=(-2, -1)) / divisor
-    across = share[..., 0] * (
+    along = jnp.sum(fraction * from_mean * target, axis=(-2, -1)) / divisor
+    across = fraction[..., 0] * (
         from_mean[..., 0] * target[..., 1] - from_mean[..., 1] * target[..., 0]
     )
     cos = jnp.where(usable, along, 1.0)

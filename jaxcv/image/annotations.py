@@ -73,7 +73,7 @@ def transform_sample(
 
     A box becomes the axis-parallel hull of its four moved corners, clipped to the window. It is
     dropped - class -1, all zeros - where less than `min_visibility` of that hull's area remains
-    (over all transforms together, each step's share multiplied) or nothing of it. The hull of a box
+    (over all transforms together, each step's fraction multiplied) or nothing of it. The hull of a box
     that is turned is larger than the object in it.
 
     Args:
@@ -83,7 +83,7 @@ def transform_sample(
         [M] and `ignored` and `area` [M], `points` [K, 2] with or without `visible` bool [K];
         anything else.
       ignore_label: label of pixels that show nothing of the image; the label's dtype must hold it.
-      min_visibility: smallest share of a box's area, in [0, 1], that keeps the box.
+      min_visibility: smallest fraction of a box's area, in [0, 1], that keeps the box.
       mirror_order: where an image is mirrored, point `mirror_order[k]` becomes point k - the right
         eye the left one; None keeps the order.
 
@@ -155,7 +155,7 @@ def transform_boxes(matrix: jax.Array, boxes: ArrayLike, size: Size) -> tuple[ja
       size: (height, width) of the window.
 
     Returns:
-      float32 `[..., 4]`, hulls of the moved corners inside the window, and `[...]`, which share of
+      float32 `[..., 4]`, hulls of the moved corners inside the window, and `[...]`, which fraction of
       the hull's area the window shows: 0 where there is none.
     """
     boxes = jnp.asarray(boxes, jnp.float32)
@@ -164,8 +164,8 @@ def transform_boxes(matrix: jax.Array, boxes: ArrayLike, size: Size) -> tuple[ja
     hull = jnp.concatenate([corners.min(-2), corners.max(-2)], axis=-1)
     clipped = clip_boxes(hull, size)
     whole = box_area(hull)
-    share = jnp.where(whole > 0, box_area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
-    return clipped, jnp.where(in_front.all(-1), share, 0.0)
+    fraction = jnp.where(whole > 0, box_area(clipped) / jnp.where(whole > 0, whole, 1.0), 0.0)
+    return clipped, jnp.where(in_front.all(-1), fraction, 0.0)
 
 
 def _annotations(sample: Mapping[str, Any], size: Size, ignore_label: int) -> Annotations:
@@ -188,7 +188,7 @@ def _annotations(sample: Mapping[str, Any], size: Size, ignore_label: int) -> An
                 "boxes must be [M, 4] with classes [M], but boxes have shape "
                 f"{boxes.shape} and classes {'are missing' if count is None else count}"
             )
-        moved["share"] = jnp.ones(boxes.shape[0], jnp.float32)
+        moved["fraction"] = jnp.ones(boxes.shape[0], jnp.float32)
     if "points" in sample:
         points = moved["points"] = jnp.asarray(sample["points"], jnp.float32)
         visible = jnp.asarray(sample.get("visible", jnp.ones(points.shape[:1], bool)))
@@ -224,8 +224,8 @@ def _follow(
     if "label" in moved:
         moved["label"] = _moved_label(transform, matrix, moved["label"], window, ignore_label)
     if "boxes" in moved:
-        moved["boxes"], share = transform_boxes(matrix, moved["boxes"], window)
-        moved["share"] = moved["share"] * share
+        moved["boxes"], fraction = transform_boxes(matrix, moved["boxes"], window)
+        moved["fraction"] = moved["fraction"] * fraction
     if "points" in moved:
         points, in_front = transform_points(matrix, moved["points"])
         inside = jnp.all((points >= 0) & (points < jnp.asarray(window[::-1])), axis=-1)
@@ -269,7 +269,7 @@ def _finished(
     done = {name: value for name, value in moved.items() if name in ("label", "points", "visible")}
     if "boxes" in moved:
         boxes, classes = moved["boxes"], jnp.asarray(sample["classes"])
-        kept = (classes >= 0) & (moved["share"] >= min_visibility) & (box_area(boxes) > 0)
+        kept = (classes >= 0) & (moved["fraction"] >= min_visibility) & (box_area(boxes) > 0)
         done["boxes"] = jnp.where(kept[:, None], boxes, 0)
         done["classes"] = jnp.where(kept, classes, -1)
         for name in ("ignored", "area"):

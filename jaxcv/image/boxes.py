@@ -186,7 +186,7 @@ def giou_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
 
 
 def overlap_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
-    """Returns which share of every first box's area lies in every second one.
+    """Returns which fraction of every first box's area lies in every second one.
 
     It is what COCO's evaluation has in place of IoU where the second box marks a crowd
     (`iscrowd`): a detection of one person of many covers little of the crowd, but is all inside.

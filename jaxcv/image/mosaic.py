@@ -41,11 +41,11 @@ class Mosaic:
 
     Attributes:
       probability: of a row becoming a mosaic.
-      center: (smallest, largest) place of the corner where the tiles meet, as a share of the
+      center: (smallest, largest) place of the corner where the tiles meet, as a fraction of the
         image's sides; drawn uniformly, in whole pixels.
-      min_visibility: smallest share of a box's area that keeps it, in [0, 1].
+      min_visibility: smallest fraction of a box's area that keeps it, in [0, 1].
       max_boxes: boxes a row of the result, M'; None: 4 M, with which none is lost. Where more are
-        seen, those with the largest visible share stay.
+        seen, those with the largest visible fraction stay.
 
     Example:
       >>> images, boxes = jnp.zeros((4, 8, 8, 3)), jnp.asarray([[[1.0, 1, 7, 5]]] * 4)
@@ -116,8 +116,8 @@ class Mosaic:
         members = jnp.minimum(first[:, None] + order, batch_size - 1)  # [B, 4], tile by tile
         mixed = chosen & complete & mask[members].all(axis=1)
 
-        moved, share = jax.vmap(_placed, (0, 0, None))(boxes[members], corner, size)
-        share = jnp.where(mixed[:, None], share, 1.0)
+        moved, fraction = jax.vmap(_placed, (0, 0, None))(boxes[members], corner, size)
+        fraction = jnp.where(mixed[:, None], fraction, 1.0)
         boxes = jnp.where(mixed[:, None, None], moved, _padded(boxes, 0, GROUP * count))
         classes = jnp.where(
             mixed[:, None],
@@ -129,12 +129,12 @@ class Mosaic:
             ignored[members].reshape(batch_size, -1),
             _padded(ignored, False, GROUP * count),
         )
-        kept = (classes >= 0) & (share > 0) & (share >= self.min_visibility)
+        kept = (classes >= 0) & (fraction > 0) & (fraction >= self.min_visibility)
         return _shown(images, members, corner, mixed), *self._compacted(
             jnp.where(kept[..., None], boxes, 0.0),
             jnp.where(kept, classes, -1),
             ignored & kept,
-            jnp.where(kept, share, -1.0),
+            jnp.where(kept, fraction, -1.0),
         )
 
     def _drawn(
@@ -144,7 +144,7 @@ class Mosaic:
         # One draw for all: it compiles faster than one each.
         chance, order, *corner = jax.random.uniform(key, (4,), jnp.float32)
         sides = jnp.asarray(size, jnp.float32)
-        low, high = (jnp.round(share * sides) for share in self.center)
+        low, high = (jnp.round(fraction * sides) for fraction in self.center)
         places = low + jnp.floor(jnp.stack(corner) * (high - low + 1))
         return (
             chance < self.probability,
@@ -153,12 +153,12 @@ class Mosaic:
         )
 
     def _compacted(
-        self, boxes: jax.Array, classes: jax.Array, ignored: jax.Array, share: jax.Array
+        self, boxes: jax.Array, classes: jax.Array, ignored: jax.Array, fraction: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The first M' rows by falling share, lower rows first among equals; all without a limit."""
+        """The first M' rows by falling fraction, lower rows first among equals; all without a limit."""
         if self.max_boxes is None:
             return boxes, classes, ignored
-        order = jnp.argsort(-share, axis=1, stable=True)[:, : self.max_boxes]
+        order = jnp.argsort(-fraction, axis=1, stable=True)[:, : self.max_boxes]
         boxes = jnp.take_along_axis(boxes, order[..., None], axis=1)
         classes, ignored = (jnp.take_along_axis(x, order, axis=1) for x in (classes, ignored))
         return (
@@ -194,7 +194,7 @@ def _shown(images: jax.Array, members: jax.Array, corner: jax.Array, mixed: jax.
 def _placed(
     boxes: jax.Array, corner: jax.Array, size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    """Boxes `[4, M, 4]` of the tiles in the window `[4 M, 4]`, and the seen share of each `[4 M]`."""
+    """Boxes `[4, M, 4]` of the tiles in the window `[4 M, 4]`, and the seen fraction of each `[4 M]`."""
     height, width = size
     y, x = corner[0], corner[1]
     left = jnp.stack([x - width, x, x - width, x])
@@ -207,8 +207,8 @@ def _placed(
     lowest, highest = (jnp.stack([*side, *side], axis=-1)[:, None] for side in (low, high))
     clipped = jnp.clip(moved, lowest, highest)
     whole, seen = _area(moved), _area(clipped)
-    share = jnp.where(whole > 0, seen / jnp.where(whole > 0, whole, 1.0), 0.0)
-    return clipped.reshape(-1, 4), share.reshape(-1)
+    fraction = jnp.where(whole > 0, seen / jnp.where(whole > 0, whole, 1.0), 0.0)
+    return clipped.reshape(-1, 4), fraction.reshape(-1)
 
 
 def _area(boxes: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcv.losses.arguments import as_float, check_positive, check_same_shape, check_scores
-from jaxcv.losses.surprise import surprise_of_classes
+from jaxcv.losses.surprisal import surprise_of_classes
 
 
 def jensen_shannon_consistency(logits: jax.Array) -> jax.Array:
@@ -71,8 +71,8 @@ def distillation_loss(
     check_positive("temperature", temperature)
     teacher = jax.lax.stop_gradient(as_float(teacher_logits)) / temperature
     student = surprise_of_classes(as_float(student_logits) / temperature, masked=jnp.inf)
-    surprise = surprise_of_classes(teacher, masked=jnp.inf)
-    p = jnp.exp(-surprise)
+    surprisal = surprise_of_classes(teacher, masked=jnp.inf)
+    p = jnp.exp(-surprisal)
     # A class that the teacher rules out costs nothing, whatever the student says.
-    terms = p * jnp.where(p == 0, 0.0, student - surprise)
+    terms = p * jnp.where(p == 0, 0.0, student - surprisal)
     return temperature**2 * jnp.sum(terms, axis=-1)

@@ -11,7 +11,7 @@ from jaxcv.losses.arguments import (
     check_same_shape,
 )
 from jaxcv.losses.softmax import softmax_cross_entropy
-from jaxcv.losses.surprise import surprise_of_classes
+from jaxcv.losses.surprisal import surprise_of_classes
 
 
 def early_learning_loss(

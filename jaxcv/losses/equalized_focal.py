@@ -63,7 +63,7 @@ def equalized_focal_loss(
 
     `sigmoid_focal_loss` with an exponent per class, gamma_c = gamma + scale (1 - balance_c), times
     gamma_c / gamma: classes whose negatives outweigh their positives are focused more, and keep
-    their share of the loss. With balance 1 it is the focal loss.
+    their fraction of the loss. With balance 1 it is the focal loss.
 
     Args:
       logits: [..., C] floating.

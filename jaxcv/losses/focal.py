@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxcv.losses.arguments import check_non_negative, check_range
 from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.sigmoid import binary_operands
-from jaxcv.losses.surprise import loss_of_surprise
+from jaxcv.losses.surprisal import loss_of_surprisal
 
 
 def softmax_focal_loss(
@@ -46,8 +46,8 @@ def softmax_focal_loss(
       Array([0.3465736], dtype=float32)
     """
     check_non_negative("gamma", gamma)
-    return loss_of_surprise(
-        lambda surprise: power(-expm1(-surprise), gamma) * surprise,
+    return loss_of_surprisal(
+        lambda surprisal: power(-expm1(-surprisal), gamma) * surprisal,
         logits,
         labels,
         class_weights=class_weights,
@@ -78,8 +78,8 @@ def poly1_cross_entropy(
       Array([1.1931472], dtype=float32)
     """
     check_range("epsilon", epsilon, -1.0, open_high=True)
-    return loss_of_surprise(
-        lambda surprise: surprise - epsilon * expm1(-surprise),
+    return loss_of_surprisal(
+        lambda surprisal: surprisal - epsilon * expm1(-surprisal),
         logits,
         labels,
         class_weights=class_weights,

@@ -19,7 +19,7 @@ from jaxcv.losses.arguments import (
 )
 from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.softmax import softmax_cross_entropy
-from jaxcv.losses.surprise import loss_of_surprise, surprise_of_classes
+from jaxcv.losses.surprisal import loss_of_surprisal, surprise_of_classes
 
 Active = Literal["normalized_cross_entropy", "normalized_focal"]
 Passive = Literal["mean_absolute_error", "reverse_cross_entropy"]
@@ -61,12 +61,12 @@ def generalized_cross_entropy(
     """
     check_range("q", q, 0.0, 1.0)
 
-    def of_surprise(surprise: jax.Array) -> jax.Array:
+    def of_surprisal(surprisal: jax.Array) -> jax.Array:
         curved = jnp.asarray(q) > 0
         safe_q = jnp.where(curved, q, 1.0)
-        return jnp.where(curved, -expm1(-safe_q * surprise) / safe_q, surprise)
+        return jnp.where(curved, -expm1(-safe_q * surprisal) / safe_q, surprisal)
 
-    return loss_of_surprise(of_surprise, logits, labels, ignore_label=ignore_label)
+    return loss_of_surprisal(of_surprisal, logits, labels, ignore_label=ignore_label)
 
 
 def softmax_absolute_error(
@@ -78,8 +78,8 @@ def softmax_absolute_error(
     slow to train alone: its gradient vanishes for p_y near 0. Arguments and returns as in
     `generalized_cross_entropy`.
     """
-    return loss_of_surprise(
-        lambda surprise: -expm1(-surprise), logits, labels, ignore_label=ignore_label
+    return loss_of_surprisal(
+        lambda surprisal: -expm1(-surprisal), logits, labels, ignore_label=ignore_label
     )
 
 
@@ -116,8 +116,8 @@ def symmetric_cross_entropy(
     check_non_negative("alpha", alpha)
     check_non_negative("beta", beta)
     check_range("log_zero", log_zero, high=0.0, open_low=True, open_high=True)
-    return loss_of_surprise(
-        lambda surprise: alpha * surprise + beta * log_zero * expm1(-surprise),
+    return loss_of_surprisal(
+        lambda surprisal: alpha * surprisal + beta * log_zero * expm1(-surprisal),
         logits,
         labels,
         ignore_label=ignore_label,
@@ -161,8 +161,8 @@ def normalized_focal_loss(
     check_labels(labels, logits)
     check_non_negative("gamma", gamma)
 
-    def focal(surprise: jax.Array) -> jax.Array:
-        return power(-expm1(-surprise), gamma) * surprise
+    def focal(surprisal: jax.Array) -> jax.Array:
+        return power(-expm1(-surprisal), gamma) * surprisal
 
     own = focal(softmax_cross_entropy(logits, labels, ignore_label=ignore_label))
     z = as_float(logits)
@@ -255,8 +255,8 @@ def bootstrapped_cross_entropy(
     z = as_float(logits)
     z = z if ignored is None else jnp.where(ignored[..., None], 0.0, z)
     if target == "soft":
-        surprise = surprise_of_classes(z)
-        itself = jnp.sum(jnp.where(jnp.isneginf(z), 0.0, jnp.exp(-surprise)) * surprise, axis=-1)
+        surprisal = surprise_of_classes(z)
+        itself = jnp.sum(jnp.where(jnp.isneginf(z), 0.0, jnp.exp(-surprisal)) * surprisal, axis=-1)
     else:
         itself = softmax_cross_entropy(z, jnp.argmax(z, axis=-1).astype(jnp.int32))
     loss = beta * truth + (1.0 - beta) * itself

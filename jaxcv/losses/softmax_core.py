@@ -54,8 +54,8 @@ class _Evaluation(NamedTuple):
     mass: jax.Array  # sum of the target
     peak: jax.Array  # the largest logit
     total: jax.Array  # sum of exp(logits - peak), in [1, C]
-    label_surprise: jax.Array | None  # -log p of the label
-    share_surprise: jax.Array | None  # sum of share_weights * -log p
+    label_surprisal: jax.Array | None  # -log p of the label
+    share_surprisal: jax.Array | None  # sum of share_weights * -log p
 
 
 def _evaluate(logits: jax.Array, target: Target) -> _Evaluation:
@@ -68,7 +68,7 @@ def _evaluate(logits: jax.Array, target: Target) -> _Evaluation:
     # log_sum is at most log(C), and to it come differences to the peak, never logits: nothing
     # cancels when all are large. logsumexp - z_c loses log2(|z|) bits there.
     loss = mass = jnp.zeros_like(peak)
-    label_surprise = share_surprise = None
+    label_surprisal = share_surprisal = None
     dense, labels, spike, share, weights, ignored = target
     if dense is not None:
         mass = jnp.where(empty, 0.0, jnp.sum(dense, axis=-1))
@@ -78,21 +78,21 @@ def _evaluate(logits: jax.Array, target: Target) -> _Evaluation:
     if labels is not None and spike is not None:
         spike = jnp.where(empty, 0.0, spike)
         logit = jnp.take_along_axis(logits, labels[..., None], axis=-1, mode="clip")[..., 0]
-        label_surprise = log_sum + jnp.where(spike == 0, 0.0, peak - logit)
+        label_surprisal = log_sum + jnp.where(spike == 0, 0.0, peak - logit)
         mass = mass + spike
-        loss = loss + spike * label_surprise
+        loss = loss + spike * label_surprisal
     if share is not None:
         valid = jnp.logical_not(jnp.isneginf(logits))
         each = 1.0 if weights is None else weights
         share_mass = jnp.sum(jnp.where(valid, each, 0.0), axis=-1, dtype=logits.dtype)
         distance = jnp.sum(jnp.where(valid, each * (peak[..., None] - logits), 0.0), axis=-1)
         share = jnp.where(empty, 0.0, share)
-        share_surprise = jnp.where(empty, 0.0, share_mass * log_sum + distance)
+        share_surprisal = jnp.where(empty, 0.0, share_mass * log_sum + distance)
         mass = mass + share * share_mass
-        loss = loss + share * share_surprise
+        loss = loss + share * share_surprisal
     target = Target(dense, labels, spike, share, weights, ignored)
     value = (loss, peak + log_sum)
-    return _Evaluation(value, target, empty, mass, peak, total, label_surprise, share_surprise)
+    return _Evaluation(value, target, empty, mass, peak, total, label_surprisal, share_surprisal)
 
 
 def _derivative(primals: Any, tangents: Any) -> Any:
@@ -102,7 +102,7 @@ def _derivative(primals: Any, tangents: Any) -> Any:
     """
     logits, _ = primals
     d_logits, d_target = tangents
-    value, target, empty, mass, peak, total, label_surprise, share_surprise = _evaluate(*primals)
+    value, target, empty, mass, peak, total, label_surprisal, share_surprisal = _evaluate(*primals)
     valid = jnp.logical_not(jnp.isneginf(logits))
     d_loss = d_normalizer = jnp.zeros_like(peak)
     if _varies(d_logits):
@@ -123,16 +123,16 @@ def _derivative(primals: Any, tangents: Any) -> Any:
         d_loss = d_loss + jnp.sum(slope * d_logits, axis=-1)
         d_normalizer = jnp.sum(exponentials * d_logits, axis=-1) / total
     if _varies(d_target.dense) or _varies(d_target.share_weights):
-        surprise = jnp.log(total)[..., None] + (peak[..., None] - logits)
-        surprise = jnp.where(valid, surprise, 0.0)
+        surprisal = jnp.log(total)[..., None] + (peak[..., None] - logits)
+        surprisal = jnp.where(valid, surprisal, 0.0)
         if _varies(d_target.dense):
-            d_loss = d_loss + jnp.sum(surprise * d_target.dense, axis=-1)
+            d_loss = d_loss + jnp.sum(surprisal * d_target.dense, axis=-1)
         if _varies(d_target.share_weights) and target.share is not None:
-            d_loss = d_loss + target.share * jnp.sum(surprise * d_target.share_weights, axis=-1)
+            d_loss = d_loss + target.share * jnp.sum(surprisal * d_target.share_weights, axis=-1)
     if _varies(d_target.spike):
-        d_loss = d_loss + label_surprise * d_target.spike
+        d_loss = d_loss + label_surprisal * d_target.spike
     if _varies(d_target.share):
-        d_loss = d_loss + share_surprise * d_target.share
+        d_loss = d_loss + share_surprisal * d_target.share
     return value, (d_loss, d_normalizer)
 
 

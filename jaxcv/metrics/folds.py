@@ -15,7 +15,7 @@ class FoldAccuracy:
     """Accuracy of each fold at the threshold that suits the other folds best.
 
     Attributes:
-        accuracies: [F] float64, share of the fold's pairs that are decided rightly.
+        accuracies: [F] float64, fraction of the fold's pairs that are decided rightly.
         thresholds: [F] float64, accept where `score >= threshold`; `inf` accepts nothing.
         mean: Mean of the accuracies: the figure that papers report.
         std: Their standard deviation (divisor F).

@@ -145,7 +145,7 @@ def rank_scores(scores: Any, probe_labels: Any, gallery_labels: Any) -> SearchRa
 
 
 def cumulative_match(ranks: SearchRanks, max_rank: int | None = None) -> np.ndarray:
-    """Cumulative match characteristic [R] float64: share of mated probes of rank 1, 2, ... or better.
+    """Cumulative match characteristic [R] float64: fraction of mated probes of rank 1, 2, ... or better.
 
     Entry 0 is the rank-1 identification rate: nearest neighbour. Probes without a mate do not
     count.

@@ -78,7 +78,7 @@ def summary(metrics: MarginMetrics) -> dict[str, Any]:
     """Means over the rows, on the host.
 
     Returns:
-        `loss`, `accuracy`, `margin_violations` (shares), `target_angle` in degrees, `embedding_norm`,
+        `loss`, `accuracy`, `margin_violations` (fractions), `target_angle` in degrees, `embedding_norm`,
         `count`.
     """
     count = max(int(metrics.count), 1)

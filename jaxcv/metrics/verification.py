@@ -2,7 +2,7 @@
 
 A pair has a score, higher for more alike, and is genuine (the same person) or an impostor pair. At
 a threshold it is accepted where `score >= threshold`, so that pairs of equal score are accepted or
-rejected together. The true accept rate (TAR) is the share of genuine pairs that are accepted, the
+rejected together. The true accept rate (TAR) is the fraction of genuine pairs that are accepted, the
 false accept rate (FAR) that of impostor pairs; the false reject rate (FRR) is 1 - TAR.
 
 All is computed on the host in O(P log P) for P pairs from whole numbers of accepted pairs, and
@@ -150,8 +150,8 @@ def equal_error_rate(curve: Roc) -> float:
     after = _first_at_or_after_equality(curve)
     far, frr = curve.false_accept_rate, curve.false_reject_rate
     gap_before, gap_after = frr[after - 1] - far[after - 1], far[after] - frr[after]
-    share = gap_before / (gap_before + gap_after)
-    return float(far[after - 1] + share * (far[after] - far[after - 1]))
+    fraction = gap_before / (gap_before + gap_after)
+    return float(far[after - 1] + fraction * (far[after] - far[after - 1]))
 
 
 def equal_error_point(curve: Roc) -> OperatingPoint:

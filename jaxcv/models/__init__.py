@@ -5,7 +5,6 @@ Every model is called as `model.apply(variables, images, train=..., mask=...)` w
 num_classes], for detection `DetectionOutputs`. Parameters are float32; `dtype` is the dtype it computes in.
 """
 
-from jaxcv.models.averaged_views import AveragedViews
 from jaxcv.models.backbone import Backbone
 from jaxcv.models.conv_backbone import ConvBackbone
 from jaxcv.models.detection import FCOS, DetectionOutputs, RetinaNet
@@ -25,13 +24,13 @@ from jaxcv.models.resnet import ResNet, ResNetBackbone
 from jaxcv.models.segmentation import FPN, DeepLabV3Plus, PSPNet, UNet
 from jaxcv.models.small_cnn import SmallCNN
 from jaxcv.models.speed_net import SpeedNet
+from jaxcv.models.test_time_augmentation import TestTimeAugmentation
 from jaxcv.models.wide_resnet import WideResNet
 
 __all__ = [
     "FCOS",
     "FPN",
     "MLP",
-    "AveragedViews",
     "Backbone",
     "BatchNorm",
     "ComputeDtype",
@@ -54,6 +53,7 @@ __all__ = [
     "RetinaNet",
     "SmallCNN",
     "SpeedNet",
+    "TestTimeAugmentation",
     "UNet",
     "WideResNet",
 ]

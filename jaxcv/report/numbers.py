@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_SHARES = (
+_FRACTIONS = (
     "accuracy",
     "iou",
     "dice",
@@ -17,7 +17,7 @@ _SHARES = (
     "rate",
 )
 
-_SHARE_FAMILIES = ("average_precision", "average_recall", "voc_average_precision")
+_FRACTION_FAMILIES = ("average_precision", "average_recall", "voc_average_precision")
 
 _NAMES = {
     "expected_calibration_error": "Calibration error",
@@ -27,9 +27,11 @@ _NAMES = {
 }
 
 
-def is_share(name: str) -> bool:
-    """Whether a metric of this name is a share of 1, shown in percent."""
-    is_rate = name.endswith(_SHARES) or "_rate_at_" in name or name.startswith(_SHARE_FAMILIES)
+def is_fraction(name: str) -> bool:
+    """Whether a metric of this name is a fraction of 1, shown in percent."""
+    is_rate = (
+        name.endswith(_FRACTIONS) or "_rate_at_" in name or name.startswith(_FRACTION_FAMILIES)
+    )
     return is_rate and "learning" not in name
 
 
@@ -44,18 +46,18 @@ def title_of(name: str) -> str:
 
 
 def shown(name: str, value: Any) -> str:
-    """A metric's value: shares in percent, counts in full, other numbers to four digits."""
+    """A metric's value: fractions in percent, counts in full, other numbers to four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if math.isnan(value):
         return "NaN"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{100 * value:.2f}%" if is_share(name) else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:.4g}"
 
 
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """95% interval of a share that was found in `count` examples (Wilson 1927).
+def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
+    """95% interval of a fraction that was found in `count` examples (Wilson 1927).
 
     Example:
         >>> low, high = wilson_interval(0.9, 100)
@@ -63,7 +65,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
         (0.826, 0.945)
     """
     z = 1.959964
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    centre = fraction + z * z / (2 * count)
+    spread = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
     return (centre - spread) / scale, (centre + spread) / scale

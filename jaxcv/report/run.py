@@ -137,6 +137,6 @@ def augmented_samples(run: Run, state: TrainState, count: int) -> dict[str, np.n
         )
         return mix_batch(mix_key, batch, experiment.mix, task)
 
-    # One device's share, with the axis that the step's own functions ask for.
+    # The rows of one device, with the axis that the step's own functions ask for.
     batch = jax.vmap(augmented, axis_name=AXIS)(rows)
     return {name: np.asarray(array[0]) for name, array in batch.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxcv.report.charts.confusion import MAX_CLASSES, confusion_chart
 from jaxcv.report.charts.curves import line_chart, reliability_diagram
 from jaxcv.report.markup import Markup, join, tag
-from jaxcv.report.numbers import is_share, shown, title_of, wilson_interval
+from jaxcv.report.numbers import is_fraction, shown, title_of, wilson_interval
 from jaxcv.report.pictures import picture, to_uint8
 from jaxcv.report.tables import confused_table, outline, per_class_table, table
 
@@ -111,7 +111,7 @@ def _curve(
     name: str, history: Sequence[Mapping[str, Any]], *, small: bool = False
 ) -> Markup | None:
     """One number over the steps, a line per split; None where no row has it."""
-    scale = 100.0 if is_share(name) else 1.0
+    scale = 100.0 if is_fraction(name) else 1.0
     series: dict[str, list[tuple[float, float]]] = {}
     for row in history:
         if isinstance(row.get(name), int | float):
@@ -121,7 +121,7 @@ def _curve(
         return None
     words = title_of(name)
     small_words = words[:1].lower() + words[1:]  # "mean IoU"
-    y_label = _UNITS.get(name, small_words + (" (%)" if is_share(name) else ""))
+    y_label = _UNITS.get(name, small_words + (" (%)" if is_fraction(name) else ""))
     if name == "loss" and any("accuracy" in row for row in history):
         y_label = "cross-entropy (nats)"
     return line_chart(
@@ -224,7 +224,7 @@ def _label_name(label: Any, class_names: Sequence[str]) -> str:
         mixed = [(_label_name(i, class_names), 100 * values[i]) for i in best]
         if len(mixed) == 1:
             return mixed[0][0]
-        return " + ".join(f"{name} {share:.0f}%" for name, share in mixed)
+        return " + ".join(f"{name} {fraction:.0f}%" for name, fraction in mixed)
     if np.issubdtype(values.dtype, np.integer) and 0 <= int(values) < len(class_names):
         return class_names[int(values)]
     return f"{values.item():g}" if isinstance(values.item(), float) else str(values.item())

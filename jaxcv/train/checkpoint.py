@@ -65,16 +65,16 @@ def _orbax() -> Any:
 
 
 def _over_all_devices(leaf: Any) -> Any:
-    return leaf if _is_divided(leaf) else DeviceMap().replicate(leaf)
+    return leaf if _is_sharded(leaf) else DeviceMap().replicate(leaf)
 
 
-def _is_divided(leaf: Any) -> bool:
+def _is_sharded(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
 
 
 def _whole(leaf: Any) -> np.ndarray:
     """An array on this host, whatever part of it each process holds."""
-    if _is_divided(leaf) and not leaf.is_fully_addressable:
+    if _is_sharded(leaf) and not leaf.is_fully_addressable:
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
     return np.asarray(leaf)
 
@@ -134,7 +134,7 @@ class Checkpoints:
         multihost_utils.sync_global_devices(f"saving {step}")
         with _orbax() as checkpointer:
             checkpointer.save(saving / _ARRAYS, state)
-        leaves = leaf_digests(state)  # Gathers divided arrays: a call for all processes.
+        leaves = leaf_digests(state)  # Gathers sharded arrays: a call for all processes.
         if jax.process_index() == 0:
             self._write_manifest(saving, step, leaves, metrics or {})
             os.replace(saving, self.path(step))

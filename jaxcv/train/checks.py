@@ -54,7 +54,7 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
         )
     if not 0 <= experiment.min_visibility <= 1:
         raise SetupError(
-            f"min_visibility is {experiment.min_visibility}, but a share in [0, 1] is wanted"
+            f"min_visibility is {experiment.min_visibility}, but a fraction in [0, 1] is wanted"
         )
     if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
         raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
@@ -115,7 +115,7 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
     """
     record = source[0]["image"]
     image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
-    cut = getattr(source, "random_rectangle", None)
+    cut = getattr(source, "random_resized_crop", None)
     seen = record.shape if cut is None else (*cut.size, record.shape[-1])
     training_image = jax.ShapeDtypeStruct((1, *seen), record.dtype)
 

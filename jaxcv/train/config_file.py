@@ -20,6 +20,19 @@ from jaxcv.train.experiment import Experiment
 # Linen gives each module these two fields; they are not settings.
 _LINEN_FIELDS = {"parent", "name"}
 
+# Whose classes an experiment holds; nothing else of jaxcv is imported because a file says so.
+_PACKAGES = ("data", "image", "losses", "models", "tasks", "train")
+
+# What earlier versions called things, so that their runs can still be read.
+_RENAMED_CLASSES = {
+    "jaxcv.data.random_rectangle.RandomRectangle": "jaxcv.data.DecodeRandomResizedCrop",
+    "jaxcv.models.averaged_views.AveragedViews": "jaxcv.models.TestTimeAugmentation",
+}
+_RENAMED_FIELDS = {
+    "random_rectangle": "random_resized_crop",
+    "shifted_share": "shifted_fraction",
+}
+
 
 class ConfigError(ValueError):
     """A configuration file that cannot be read, or that differs from the one wanted."""
@@ -38,7 +51,7 @@ def to_json(value: Any) -> Any:
             for f in dataclasses.fields(value)
             if f.init and f.name not in skip
         }
-        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+        return {"class": public_path(type(value)), **fields}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     if isinstance(value, Path):
@@ -55,8 +68,34 @@ def to_json(value: Any) -> Any:
     )
 
 
+def public_path(cls: type) -> str:
+    """The path at which jaxcv exports a class, which outlives a move of the file that defines it.
+
+    Example:
+        >>> from jaxcv.train import SGD
+        >>> public_path(SGD)
+        'jaxcv.train.SGD'
+
+    Raises:
+        ConfigError: for a class of jaxcv that its package does not export, and so could not be read back.
+    """
+    package, _, name = cls.__module__.partition(".")
+    if package != "jaxcv":
+        return f"{cls.__module__}.{cls.__qualname__}"
+    package = f"jaxcv.{name.split('.')[0]}"
+    if getattr(sys.modules[package], cls.__qualname__, None) is not cls:
+        raise ConfigError(
+            f"{cls.__module__}.{cls.__qualname__} cannot be written to config.json, since {package} does "
+            "not export it"
+        )
+    return f"{package}.{cls.__qualname__}"
+
+
 def from_json(value: Any) -> Any:
     """Rebuilds what `to_json` wrote; lists become tuples.
+
+    A class whose fields have changed since an earlier version may have a class method
+    `upgrade(fields) -> fields`, which is given the fields as they were written.
 
     Raises:
         ConfigError: for a class outside jaxcv that is not already imported, or an unknown field.
@@ -70,21 +109,35 @@ def from_json(value: Any) -> Any:
             f"config.json only names the data, which were arrays of the program ({value['array']}); "
             "hand the experiment itself to this function"
         )
-    fields = {name: from_json(item) for name, item in value.items() if name != "class"}
     cls = _resolve(value.get("class"))
+    known = {field.name for field in dataclasses.fields(cls)}
+    fields = {
+        name if name in known else _RENAMED_FIELDS.get(name, name): from_json(item)
+        for name, item in value.items()
+        if name != "class"
+    }
+    upgrade = getattr(cls, "upgrade", None)
     try:
+        if upgrade is not None:
+            fields = upgrade(fields)
         return cls(**fields)
     except TypeError as error:
         raise ConfigError(f"config.json does not fit {value['class']}: {error}") from None
 
 
 def _resolve(path: Any) -> type:
-    module_name, _, class_name = str(path).rpartition(".")
-    if module_name.split(".")[0] == "jaxcv":
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError:
-            raise ConfigError(f"config.json names {path}, which this jaxcv has not") from None
+    """The class that a path names; of jaxcv, one that its package exports, whichever file defines it."""
+    module_name, _, class_name = _RENAMED_CLASSES.get(str(path), str(path)).rpartition(".")
+    package, _, name = module_name.partition(".")
+    if package == "jaxcv":
+        name = name.split(".")[0]
+        if name not in _PACKAGES:
+            raise ConfigError(
+                f"config.json names {path}, but an experiment holds classes of jaxcv's packages "
+                f"{', '.join(_PACKAGES)} alone"
+            )
+        module_name = f"jaxcv.{name}"
+        module = importlib.import_module(module_name)
     elif module_name in sys.modules:
         module = sys.modules[module_name]
     else:
@@ -134,13 +187,21 @@ def write_config(path: Path, experiment: Experiment) -> None:
         found = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    differences = list(_differences(found, wanted))
+    differences = list(_differences(_up_to_date(found), wanted))
     if differences:
         raise ConfigError(
             f"{path.parent} is the work directory of another experiment: "
             + "; ".join(differences)
             + ". Take another --workdir, or the old settings"
         )
+
+
+def _up_to_date(found: Any) -> Any:
+    """What this version would have written; as it is, where it cannot be read."""
+    try:
+        return json.loads(json.dumps(to_json(from_json(found))))
+    except (ConfigError, ValueError):
+        return found
 
 
 def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:

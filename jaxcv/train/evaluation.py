@@ -37,7 +37,7 @@ def make_evaluator(run: Run) -> Callable[[Variables], Summary]:
             )
             total = add_metrics(total, metrics)
             parts.append(jax.device_get(examples))
-        return {**task.summary(total), **task.evaluate_examples(join_examples(parts))}
+        return {**task.summary(total), **task.aggregate(join_examples(parts))}
 
     return evaluate
 

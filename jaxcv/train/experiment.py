@@ -62,7 +62,7 @@ class Experiment:
         epochs: length of the run in passes over the training records; or
         steps: in updates. Exactly one of the two is given.
         augment: random transforms `(key, image) -> image`, training only.
-        min_visibility: share of a box's area, in [0, 1], that must stay in the image; else it is gone.
+        min_visibility: fraction of a box's area, in [0, 1], that must stay in the image; else it is gone.
         mix: Mixup, CutMix or, for boxes, Mosaic; training only.
         preprocess: deterministic transforms `(image) -> image`, training and evaluation.
         l1: coefficient of the L1 penalty on all parameters.

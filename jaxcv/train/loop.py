@@ -175,7 +175,7 @@ def make_advance(
         l2=experiment.l2,
         ema_decay=experiment.ema_decay,
         accumulation=experiment.accumulation,
-        divided=run.divided,
+        sharded=run.sharded,
     )
 
     def packed_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Any]:

@@ -237,12 +237,12 @@ class Optimizer:
             raise ValueError(f"learning_rate is {self.learning_rate}, but more than 0 is wanted")
         return self.schedule.rate(self.learning_rate, total_steps)
 
-    def transformation(self, total_steps: int, divided: Any = None) -> optax.GradientTransformation:
+    def transformation(self, total_steps: int, sharded: Any = None) -> optax.GradientTransformation:
         """Gives the whole Optax transformation for a run of `total_steps`.
 
         Args:
             total_steps: length of the schedule.
-            divided: which parameters are divided over the devices, as for `clip_by_global_norm`.
+            sharded: which parameters are sharded over the devices, as for `clip_by_global_norm`.
         """
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}, but more than 0 or None is wanted")
@@ -252,6 +252,6 @@ class Optimizer:
         clip = (
             optax.identity()
             if self.clip_norm is None
-            else clip_by_global_norm(self.clip_norm, divided)
+            else clip_by_global_norm(self.clip_norm, sharded)
         )
         return optax.chain(clip, update)

@@ -13,8 +13,8 @@ from jax.sharding import PartitionSpec as P
 from jaxcv.devices import AXIS
 
 Strategy = Literal["pmap", "shard_map"]
-# How the arrays of an argument lie on the devices: None, whole on each; an int, divided along that
-# axis; or a pytree, a prefix of the argument's, of `P()` for whole and `P(AXIS)` for divided by rows.
+# How the arrays of an argument lie on the devices: None, whole on each; an int, sharded along that
+# axis; or a pytree, a prefix of the argument's, of `P()` for whole and `P(AXIS)` for sharded by rows.
 Layout = Any
 
 
@@ -92,19 +92,19 @@ class DeviceMap:
             function,
             axis_name=AXIS,
             in_axes=tuple(
-                jax.tree.map(_divided_axis, layout, is_leaf=_is_spec) for layout in layouts
+                jax.tree.map(_sharded_axis, layout, is_leaf=_is_spec) for layout in layouts
             ),
-            out_axes=jax.tree.map(_divided_axis, out, is_leaf=_is_spec),
+            out_axes=jax.tree.map(_sharded_axis, out, is_leaf=_is_spec),
             devices=self.devices,
             donate_argnums=donate,
         )
 
         def call(*arguments: Any) -> Any:
             stacked = (
-                _at_divided(layout, argument, self._stacked)
+                _at_sharded(layout, argument, self._stacked)
                 for layout, argument in zip(layouts, arguments, strict=True)
             )
-            return _at_divided(out, mapped(*stacked), _joined)
+            return _at_sharded(out, mapped(*stacked), _joined)
 
         if jax.process_count() > 1:
             return call
@@ -150,7 +150,7 @@ class DeviceMap:
         )
 
     def split(self, tree: Any, axis: int = 0) -> Any:
-        """Places this process's rows of a global batch on its devices, divided along `axis`.
+        """Places this process's rows of a global batch on its devices, sharded along `axis`.
 
         Under `pmap` over several processes the arrays stay on the host: pmap divides and places them.
         """
@@ -160,7 +160,7 @@ class DeviceMap:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
-def is_divided(spec: P) -> bool:
+def is_sharded(spec: P) -> bool:
     """Whether a spec divides an array over the devices."""
     return AXIS in spec
 
@@ -178,19 +178,19 @@ def _specs(layout: Layout) -> Any:
     if isinstance(layout, tuple) and not isinstance(layout, P) and not hasattr(layout, "_fields"):
         return tuple(_specs(part) for part in layout)
     # One spec where one does: pmap over several processes wants what it can hash.
-    divided = any(is_divided(spec) for spec in jax.tree.leaves(layout, is_leaf=_is_spec))
-    return layout if divided else P()
+    sharded = any(is_sharded(spec) for spec in jax.tree.leaves(layout, is_leaf=_is_spec))
+    return layout if sharded else P()
 
 
-def _divided_axis(spec: P) -> int | None:
-    return tuple(spec).index(AXIS) if is_divided(spec) else None
+def _sharded_axis(spec: P) -> int | None:
+    return tuple(spec).index(AXIS) if is_sharded(spec) else None
 
 
-def _at_divided(layout: Any, tree: Any, change: Callable[[Any, int], Any]) -> Any:
+def _at_sharded(layout: Any, tree: Any, change: Callable[[Any, int], Any]) -> Any:
     """The tree with the arrays that the layout divides changed."""
 
     def one(spec: P, part: Any) -> Any:
-        axis = _divided_axis(spec)
+        axis = _sharded_axis(spec)
         return part if axis is None else jax.tree.map(lambda x: change(x, axis), part)
 
     return jax.tree.map(one, layout, tree, is_leaf=_is_spec)

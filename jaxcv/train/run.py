@@ -26,7 +26,7 @@ from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.optimizer import LAMB, LARS, Muon
-from jaxcv.train.parallel import DeviceMap, is_divided
+from jaxcv.train.parallel import DeviceMap, is_sharded
 from jaxcv.train.state import TrainState, create_state, state_layout
 
 # Data sets up to this size are kept in device memory, unless the runtime says otherwise.
@@ -57,15 +57,15 @@ class Run:
     layout: TrainState
 
     @property
-    def divided(self) -> Any:
+    def sharded(self) -> Any:
         """Which parameters each device has rows of its own of: bools like them, None for nowhere."""
-        divided = jax.tree.map(is_divided, self.layout.params)
-        return divided if any(jax.tree.leaves(divided)) else None
+        sharded = jax.tree.map(is_sharded, self.layout.params)
+        return sharded if any(jax.tree.leaves(sharded)) else None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """The Optax transformation for the length of this run."""
-        return self.experiment.optimizer.transformation(self.total_steps, self.divided)
+        return self.experiment.optimizer.transformation(self.total_steps, self.sharded)
 
     def create_state(self) -> TrainState:
         """The state at step 0, on the devices."""
@@ -164,7 +164,7 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
         total_steps=total_steps,
         layout=layout,
     )
-    check_division(run, nn.unbox(shapes["params"]))
+    check_sharding(run, nn.unbox(shapes["params"]))
     return run
 
 
@@ -215,23 +215,23 @@ def choose_devices(runtime: Runtime) -> list[jax.Device]:
     return found[:wanted]
 
 
-def check_division(run: Run, params: Any) -> None:
-    """Raises SetupError where parameters, of these shapes, cannot be divided as the run's layout says."""
-    if run.divided is None:
+def check_sharding(run: Run, params: Any) -> None:
+    """Raises SetupError where parameters, of these shapes, cannot be sharded as the run's layout says."""
+    if run.sharded is None:
         return
     count = run.device_map.count
     whole = [a for a in run.experiment.optimizer.algorithms if isinstance(a, LAMB | LARS | Muon)]
     if count > 1 and whole:
         raise SetupError(
             f"{type(whole[0]).__name__} needs norms of whole matrices, but the classifier's rows are "
-            f"divided over {count} devices; use SGD or AdamW, or --devices 1"
+            f"sharded over {count} devices; use SGD or AdamW, or --devices 1"
         )
     if run.device_map.strategy == "pmap" and jax.process_count() > 1:
         raise SetupError(
             "pmap over several processes cannot divide the classifier's rows; use --strategy shard_map"
         )
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    for (path, leaf), own in zip(leaves, jax.tree.leaves(run.divided), strict=True):
+    for (path, leaf), own in zip(leaves, jax.tree.leaves(run.sharded), strict=True):
         if own and leaf.shape[0] % count:
             raise SetupError(
                 f"{jax.tree_util.keystr(path)} has {leaf.shape[0]} rows, which {count} devices cannot "

@@ -93,7 +93,7 @@ def create_state(
 
 
 def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Variables:
-    """The shapes of a model's variables, boxed where the model says how they are divided.
+    """The shapes of a model's variables, boxed where the model says how they are sharded.
 
     Tracing a large model takes a second, so it is done once, for all who ask for shapes.
     """
@@ -103,7 +103,7 @@ def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Vari
 def state_layout(
     shapes: Variables, optimizer: optax.GradientTransformation, *, ema: bool = False
 ) -> TrainState:
-    """Says how a state lies on the devices: `P()`, whole on each, or `P(AXIS)`, divided by rows.
+    """Says how a state lies on the devices: `P()`, whole on each, or `P(AXIS)`, sharded by rows.
 
     Divided are the parameters that the model made with `nn.with_partitioning(..., (AXIS, ...))`, such
     as the rows of a large classifier, with their optimiser's slots and moving average.

@@ -70,7 +70,7 @@ def make_device_sums(
         model: Linen module; see `jaxcv.models` for its call contract.
         task: gives meaning to the model's outputs.
         accumulation: micro-batches that a device's rows are cut into, one in memory at a time. Sums are
-            added before dividing, so that the update equals the undivided batch's, BatchNorm aside.
+            added before dividing, so that the update equals the whole batch's, BatchNorm aside.
     """
 
     def loss_sum(
@@ -134,7 +134,7 @@ def make_train_step(
     l2: float = 0.0,
     ema_decay: float | None = None,
     accumulation: int = 1,
-    divided: Any = None,
+    sharded: Any = None,
 ) -> TrainStep:
     """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
 
@@ -148,14 +148,14 @@ def make_train_step(
         task: gives meaning to the model's outputs.
         optimizer: Optax transformation.
         augment: random transforms `(key, image) -> image`, applied in order.
-        min_visibility: share of a box that must stay in the image after them.
+        min_visibility: fraction of a box that must stay in the image after them.
         mix: Mixup, CutMix or Mosaic, or None.
         preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.
         ema_decay: decay of the moving average of the weights; None keeps none.
         accumulation: see `make_device_sums`.
-        divided: pytree of bools like the parameters, True where each device holds rows of its own; None
+        sharded: pytree of bools like the parameters, True where each device holds rows of its own; None
             for nowhere.
     """
     device_sums = make_device_sums(model, task, accumulation)
@@ -181,14 +181,14 @@ def make_train_step(
         batch = preprocess_batch(batch, preprocess)
 
         gradients, sums, (model_state, task_state) = device_sums(state, batch, device_key)
-        gradients = sum_over_devices(gradients, divided)
+        gradients = sum_over_devices(gradients, sharded)
         loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
         denominator = jnp.maximum(weight_sum, task.least_weight)
         gradients = jax.tree.map(lambda g: g / denominator, gradients)
         if l1 or l2:
             gradients = jax.tree.map(jnp.add, gradients, jax.grad(penalty)(state.params))
-        gradient_norm = global_norm(gradients, divided)
+        gradient_norm = global_norm(gradients, sharded)
 
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

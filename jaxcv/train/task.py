@@ -16,7 +16,7 @@ class Task(abc.ABC):
 
     A new task is one new file, and nothing to register. The other methods have a default that most
     tasks keep. All but `summary` and
-    `evaluate_examples`, which run on the host, are called inside the mapped axis `AXIS`.
+    `aggregate`, which run on the host, are called inside the mapped axis `AXIS`.
     """
 
     # The label of what counts for nothing, such as pixels of no class; None where there is none.
@@ -80,7 +80,7 @@ class Task(abc.ABC):
         """
         return {}
 
-    def evaluate_examples(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
         """Turns the `examples` of all N test records, [N, ...] in order, into named numbers."""
         return {}
 

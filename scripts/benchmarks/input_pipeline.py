@@ -160,10 +160,10 @@ def write_photos(folder: pathlib.Path, count: int, size: tuple[int, int]) -> Non
     (folder / "class").mkdir()
     for number in range(count):
         planes = []
-        for share in (1, 0.35, 0.25):
+        for fraction in (1, 0.35, 0.25):
             noise = rng.normal(size=(2, *frequency.shape)) / frequency**1.2
             plane = np.fft.irfft2(noise[0] + 1j * noise[1], size)
-            planes.append(share * plane / plane.std())
+            planes.append(fraction * plane / plane.std())
         luma, first, second = planes
         colours = np.stack([luma + first, luma - first / 2 - second / 3, luma + second], -1)
         pixels = np.clip(118 + 45 * colours, 0, 255).astype(np.uint8)
@@ -177,10 +177,10 @@ Passes = Callable[[], Iterator[Any]]
 
 def ours(folder: str) -> Passes:
     """Decoded at the reduced scale that the rectangle allows, by Pillow."""
-    from jaxcv.data import Batches, Folder, RandomRectangle
+    from jaxcv.data import Batches, DecodeRandomResizedCrop, Folder
 
-    cut = RandomRectangle(size=(SIZE, SIZE), scale=SCALE, ratio=RATIO)
-    source = Folder(root=folder, test_fraction=0.0, random_rectangle=cut).open("train")
+    cut = DecodeRandomResizedCrop(size=(SIZE, SIZE), scale=SCALE, ratio=RATIO)
+    source = Folder(root=folder, test_fraction=0.0, random_resized_crop=cut).open("train")
     batches = Batches(source, BATCH, shuffle=True, num_threads=1)
     steps = len(source) // BATCH
     started = iter(range(10**9))

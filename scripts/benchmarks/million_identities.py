@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxcv.models import MLP, EmbeddingClassifier
 from jaxcv.tasks import FaceRecognition
 from jaxcv.train import SGD, AdamW, DeviceMap, Optimizer, create_state, make_train_step
-from jaxcv.train.parallel import is_divided
+from jaxcv.train.parallel import is_sharded
 from jaxcv.train.state import state_layout, variable_shapes
 
 MIB = 2**20
@@ -37,9 +37,9 @@ def memory(
     task = FaceRecognition(num_classes=classes)
     settings = Optimizer(learning_rate=0.1, algorithm=algorithm, clip_norm=5.0)
     layout = state_layout(variable_shapes(model, (8, 8, 1)), settings.transformation(1))
-    divided = jax.tree.map(is_divided, layout.params)
-    optimizer = settings.transformation(1, divided)
-    step = make_train_step(model, task, optimizer, l2=l2, divided=divided)
+    sharded = jax.tree.map(is_sharded, layout.params)
+    optimizer = settings.transformation(1, sharded)
+    step = make_train_step(model, task, optimizer, l2=l2, sharded=sharded)
     mapped = DeviceMap(jax.devices()[:1]).map(step, (layout, 0), out=(layout, None), donate=(0,))
     state = jax.eval_shape(lambda: create_state(model, optimizer, (8, 8, 1), seed=0, task=task))
     batch = {

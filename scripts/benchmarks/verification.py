@@ -28,7 +28,7 @@ FOLDS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--genuine", type=float, default=0.1, help="share of genuine pairs")
+    parser.add_argument("--genuine", type=float, default=0.1, help="fraction of genuine pairs")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
@@ -81,8 +81,8 @@ def their_curve(scores: np.ndarray, same: np.ndarray) -> list[float]:
     far, tar, _ = sklearn.metrics.roc_curve(same, scores, drop_intermediate=False)
     after = int(np.argmax(far >= 1 - tar))
     before, gap = after - 1, far - (1 - tar)
-    share = -gap[before] / (gap[after] - gap[before])
-    equal_error = far[before] + share * (far[after] - far[before])
+    fraction = -gap[before] / (gap[after] - gap[before])
+    equal_error = far[before] + fraction * (far[after] - far[before])
     rates = [tar[np.searchsorted(far, rate, side="right") - 1] for rate in RATES]
     return [sklearn.metrics.auc(far, tar), equal_error, *rates]
 

@@ -69,7 +69,7 @@ def test_verify_tells_score_threshold_and_decision_and_draws_the_pair(room, here
     status, out, _ = run(capsys, *same)
     assert status == 0
     assert "false accept rate 0.01 on 75 impostor pairs of the test set, evaluated now" in out
-    averaged = (*same, "--averaged", "--false-accept-rate", "0.1", "--step", "2")
+    averaged = (*same, "--ema", "--false-accept-rate", "0.1", "--step", "2")
     assert f"threshold  {stored['test_ema', 2]:.4f}" in run(capsys, *averaged)[1]
 
     status, out, _ = run(
@@ -142,7 +142,7 @@ def test_a_gallery_of_another_model_is_refused_and_left_as_it_is(room, here, cap
     gallery, known = here / "gallery", ("--workdir", room / "run", "--aligned", *ONE)
     assert run(capsys, "enroll", gallery, room / "people", *known)[0] == 0
     before = contents(gallery)
-    for other in (("--step", "2"), ("--averaged",)):
+    for other in (("--step", "2"), ("--ema",)):
         for words in (
             ("search", gallery, photo(room, 1, 1)),
             ("enroll", gallery, photo(room, 1, 1), "--subject", "new"),
@@ -231,7 +231,7 @@ BAD = {
         "verify RUN PHOTO PHOTO --threshold 0.1 --false-accept-rate 0.1",
         "exclude each other",
     ),
-    "no share": ("verify RUN PHOTO PHOTO --false-accept-rate 3", "a share in [0, 1]"),
+    "no fraction": ("verify RUN PHOTO PHOTO --false-accept-rate 3", "a fraction in [0, 1]"),
     "missing photo": ("verify RUN PHOTO gone.jpg --aligned", "gone.jpg: cannot be read"),
     "no run": ("verify gone PHOTO PHOTO", "gone/config.json does not exist"),
     "no face": ("verify RUN grey.jpg PHOTO", "grey.jpg: no face found"),

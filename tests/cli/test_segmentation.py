@@ -125,8 +125,8 @@ def test_predict_writes_maps_and_overlays_of_each_images_own_size(workdir, capsy
             index_map = np.asarray(Image.open(row["index_map"]))
             assert index_map.shape == sizes.get(file, (16, 24)) == (row["height"], row["width"])
             assert np.asarray(Image.open(row["overlay"])).shape == (*index_map.shape, 3)
-            assert row["shares"]["disc"] == pytest.approx((index_map == 1).mean())
-            assert sum(row["shares"].values()) == pytest.approx(1)
+            assert row["fractions"]["disc"] == pytest.approx((index_map == 1).mean())
+            assert sum(row["fractions"].values()) == pytest.approx(1)
     # The picture that is a test record gets what the evaluation gave it.
     trained, state = open_workdir(workdir)
     wanted = predict_test(trained, state.variables)["prediction"][0]

@@ -72,7 +72,7 @@ def stock_in_float32(x, kernel, strides, padding, **options):
 
 
 def assert_near(ours, theirs, tolerance):
-    """Equal up to a share of the largest value: each sum rounds on the scale of its terms."""
+    """Equal up to a fraction of the largest value: each sum rounds on the scale of its terms."""
     for our, their in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert our.shape == their.shape
         assert our.dtype == their.dtype

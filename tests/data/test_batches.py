@@ -305,9 +305,9 @@ def test_rows_are_padded_to_a_multiple_and_shared_by_hosts(shuffle):
         for key, values in wanted.items():
             np.testing.assert_array_equal(batch[key][:6], values)
             assert not batch[key][6:].any()
-        shares = [batches.local(step, host, 4) for host in range(4)]
+        fractions = [batches.local(step, host, 4) for host in range(4)]
         for key, values in batch.items():
-            np.testing.assert_array_equal(np.concatenate([s[key] for s in shares]), values)
+            np.testing.assert_array_equal(np.concatenate([s[key] for s in fractions]), values)
 
 
 @pytest.mark.parametrize("options", [{}, {"images_per_identity": 3}, {"multiple_of": 4}])

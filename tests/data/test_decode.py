@@ -123,8 +123,8 @@ def test_alpha_is_laid_over_the_background(background):
     alpha[:6] = 255
     alpha[6:9] = 128
     data = encode(np.dstack([COLOUR, alpha]))
-    share = alpha[..., None] / 255
-    wanted = COLOUR * share + background * (1 - share)
+    fraction = alpha[..., None] / 255
+    wanted = COLOUR * fraction + background * (1 - fraction)
     found = decode_image(data, background=background)
     assert np.abs(found - wanted).max() <= 1
     np.testing.assert_array_equal(found[:6], COLOUR[:6])

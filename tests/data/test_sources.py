@@ -78,8 +78,8 @@ def test_digits_are_scikit_learns_in_a_fixed_stratified_split():
             np.testing.assert_array_equal(np.round(levels * 16 / 255), stored.images[original])
             assert record["label"] == stored.target[original]
     assert len(seen) == len(range(0, 1437, 7)) + len(range(0, 360, 7))
-    shares = np.bincount(materialize(test)["label"]) / np.bincount(stored.target)
-    assert np.abs(shares - 0.2).max() < 0.005
+    fractions = np.bincount(materialize(test)["label"]) / np.bincount(stored.target)
+    assert np.abs(fractions - 0.2).max() < 0.005
 
 
 def test_digits_split_does_not_change_between_releases():

@@ -28,10 +28,10 @@ def photo(height, width, exponent=1.2, seed=0):
     frequency[0, 0] = 1
     shape = frequency.shape
     planes = []
-    for share in (1, 0.35, 0.25):
+    for fraction in (1, 0.35, 0.25):
         phases = rng.normal(size=shape) + 1j * rng.normal(size=shape)
         plane = np.fft.irfft2(phases / frequency**exponent, (height, width))
-        planes.append(share * plane / plane.std())
+        planes.append(fraction * plane / plane.std())
     luma, first, second = planes
     colours = np.stack([luma + first, luma - first / 2 - second / 3, luma + second], -1)
     return np.clip(118 + 45 * colours, 0, 255).astype(np.uint8)
@@ -183,4 +183,4 @@ def test_defaults_are_these():
     assert DECODE_MARGIN == 2.0
     for data in (Folder(root="."), CSV(path="t.csv"), TFDS(name="mnist")):
         assert data.decode_margin == DECODE_MARGIN
-        assert data.random_rectangle is None
+        assert data.random_resized_crop is None

@@ -284,8 +284,8 @@ def test_points_behind_the_viewer_are_finite():
     points, in_front = ji.transform_points(matrix, [[2.0, 4.0], [-1.0, 0.0], [0.0, 3.0]])
     assert points.tolist() == [[1.5, 2.0], [0.0, 0.0], [0.0, 0.0]]
     assert in_front.tolist() == [True, False, False]
-    boxes, share = ji.transform_boxes(matrix, [[-1.0, 0, 2, 2], [1, 1, 2, 3]], (9, 9))
-    assert share.tolist() == [0.0, 1.0]
+    boxes, fraction = ji.transform_boxes(matrix, [[-1.0, 0, 2, 2], [1, 1, 2, 3]], (9, 9))
+    assert fraction.tolist() == [0.0, 1.0]
     assert np.isfinite(boxes).all()
 
 

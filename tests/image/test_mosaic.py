@@ -92,7 +92,7 @@ def test_boxes_are_the_hulls_of_their_pixels():
     assert found > 60
 
 
-def shares(boxes, classes):
+def fractions(boxes, classes):
     """Share of its own area that each box shows; 0 in padding."""
     whole = dict(zip(BATCH[2].ravel().tolist(), areas(BATCH[1]).ravel().tolist()))
     original = [[whole[label] for label in row] for row in np.asarray(classes).tolist()]
@@ -108,7 +108,7 @@ def test_boxes_too_little_seen_are_dropped():
         every = run(EVERY, key, BATCH)
         some = run(ji.Mosaic(min_visibility=0.5), key, BATCH)
         labels = np.asarray(every[2])
-        kept = shares(every[1], labels) >= 0.5
+        kept = fractions(every[1], labels) >= 0.5
         assert 0 < kept.sum() < (labels >= 0).sum()
         np.testing.assert_array_equal(some[2], np.where(kept, labels, -1))
         np.testing.assert_array_equal(some[1], np.where(kept[..., None], every[1], 0))
@@ -176,10 +176,10 @@ def test_fewer_boxes_are_those_most_seen(max_boxes):
         _, boxes, classes, ignored = map(np.asarray, run(ji.Mosaic(), key, BATCH))
         some = [np.asarray(part) for part in run(ji.Mosaic(max_boxes=max_boxes), key, BATCH)]
         assert some[1].shape == (ROWS, max_boxes, 4)
-        share = shares(boxes, classes)
+        fraction = fractions(boxes, classes)
         for row in range(ROWS):
             (places,) = np.nonzero(classes[row] >= 0)
-            best = places[np.argsort(-share[row, places], kind="stable")][:max_boxes]
+            best = places[np.argsort(-fraction[row, places], kind="stable")][:max_boxes]
             padding = max_boxes - len(best)
             assert some[2][row].tolist() == [*classes[row, best], *[-1] * padding]
             np.testing.assert_array_equal(some[1][row, : len(best)], boxes[row, best])

@@ -1,4 +1,4 @@
-"""Gradients beside central differences in float64: what the tests of every loss share."""
+"""Gradients beside central differences in float64: what the tests of every loss fraction."""
 
 import jax
 import jax.numpy as jnp

@@ -30,22 +30,22 @@ def test_known_values():
     """p = 3/4 at logit log 3."""
     pair = jnp.array([[0.0, LOG3]])
     label = jnp.array([1])
-    surprise = math.log(4 / 3)
-    np.testing.assert_allclose(softmax_focal_loss(pair, label), surprise / 16, rtol=1e-5)
+    surprisal = math.log(4 / 3)
+    np.testing.assert_allclose(softmax_focal_loss(pair, label), surprisal / 16, rtol=1e-5)
     np.testing.assert_allclose(
         softmax_focal_loss(pair, label, gamma=0.5, class_weights=jnp.array([9.0, 2.0])),
-        2 * 0.5 * surprise,
+        2 * 0.5 * surprisal,
         rtol=1e-5,
     )
-    np.testing.assert_allclose(poly1_cross_entropy(pair, label), surprise + 2 / 4, rtol=1e-5)
+    np.testing.assert_allclose(poly1_cross_entropy(pair, label), surprisal + 2 / 4, rtol=1e-5)
     single, yes, no = jnp.array([LOG3]), jnp.ones(1), jnp.zeros(1)
     np.testing.assert_allclose(
-        sigmoid_focal_loss(single, yes, alpha=0.25), 0.25 / 16 * surprise, rtol=1e-5
+        sigmoid_focal_loss(single, yes, alpha=0.25), 0.25 / 16 * surprisal, rtol=1e-5
     )
     np.testing.assert_allclose(
         sigmoid_focal_loss(single, no, alpha=0.25), 0.75 * 9 / 16 * math.log(4), rtol=1e-5
     )
-    np.testing.assert_allclose(asymmetric_loss(single, yes), surprise / 4, rtol=1e-5)
+    np.testing.assert_allclose(asymmetric_loss(single, yes), surprisal / 4, rtol=1e-5)
     np.testing.assert_allclose(asymmetric_loss(single, no), -(0.7**4) * math.log(0.3), rtol=1e-5)
     # A negative at p = 1/28 lies below the shift of 1/20.
     np.testing.assert_array_equal(asymmetric_loss(-3 * single, no), 0)

@@ -20,7 +20,7 @@ from jaxcv.losses import (
 from tests.losses.compilation import QUICK, quick_jit
 from tests.losses.linear_cases import batch, check_near
 
-ROWS, CLASSES, WIDTH = 16, 21, 4  # 21 classes: no number of devices shares them evenly
+ROWS, CLASSES, WIDTH = 16, 21, 4  # 21 classes: no number of devices fractions them evenly
 AXIS = "shards"
 X, W, LABELS, BIAS, WEIGHTS = batch(ROWS, CLASSES, WIDTH)
 LABELS[3] = -1

@@ -40,7 +40,7 @@ FIGURES = (
 
 
 def draw(seed=0, images=12, classes=4, objects=6, detections=20, ignored=0.1, grid=0.0):
-    """Objects of all sizes, detections about them and elsewhere, a share of rows padded.
+    """Objects of all sizes, detections about them and elsewhere, a fraction of rows padded.
 
     With `grid`, corners and scores are rounded, so that there are ties of both.
     """
@@ -68,12 +68,12 @@ def draw(seed=0, images=12, classes=4, objects=6, detections=20, ignored=0.1, gr
         boxes, found_boxes = (np.round(b / grid) * grid for b in (boxes, found_boxes))
         scores = np.round(scores, 1)
     boxes[labels < 0] = 0
-    share = rng.uniform(0.4, 1.0, (N, M))
+    fraction = rng.uniform(0.4, 1.0, (N, M))
     return {
         "boxes": boxes.astype(np.float32),
         "classes": labels.astype(np.int32),
         "ignored": (rng.random((N, M)) < ignored) & (labels >= 0),
-        "area": (share * box_area(boxes)).astype(np.float32),
+        "area": (fraction * box_area(boxes)).astype(np.float32),
         "detected_boxes": found_boxes.astype(np.float32),
         "detected_scores": scores.astype(np.float32),
         "detected_classes": found.astype(np.int32),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxcv.models import AveragedViews, PatchWhitening, SpeedNet
+from jaxcv.models import PatchWhitening, SpeedNet, TestTimeAugmentation
 from jaxcv.models.patch_whitening import extract_patches, whitening_filters
 from jaxcv.models.speed_net import dirac_uniform
 from tests.models.drawn_variables import draw_variables
@@ -166,7 +166,7 @@ def test_network_is_pytorchs(train):
     assert all(leaf is train for leaf in jax.tree.leaves(changed))
 
 
-def test_fitting_changes_the_filters_alone_also_within_averaged_views():
+def test_fitting_changes_the_filters_alone_also_within_test_time_augmentation():
     images = jnp.asarray(correlated_images(6, 9))
     variables = draw_variables(NARROW, images)
     fitted = NARROW.fit_to_data(variables, images)
@@ -176,7 +176,7 @@ def test_fitting_changes_the_filters_alone_also_within_averaged_views():
     for name in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, fitted[name], variables[name])
 
-    wrapped = AveragedViews(NARROW)
+    wrapped = TestTimeAugmentation(NARROW)
     nested = draw_variables(wrapped, images)
     inner = wrapped.fit_to_data(nested, images)
     assert jax.tree.structure(inner) == jax.tree.structure(nested)

@@ -39,7 +39,7 @@ def test_every_task_keeps_the_contract(task, outputs, classes):
         (3, ()),
         {},
     )
-    assert task.evaluate_examples({}) == {}
+    assert task.aggregate({}) == {}
     scores = jnp.asarray(RNG.normal(size=(12, outputs)), jnp.bfloat16)
     rows = batch(RNG.integers(0, classes or 5, 12).astype(np.int32))
     values, weights = jax.jit(task.loss)(scores, rows)

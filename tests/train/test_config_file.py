@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,18 @@ def test_every_preset_comes_back_equal(name, tmp_path):
     experiment = load_preset(name)
     write_config(tmp_path / "config.json", experiment)
     assert read_config(tmp_path / "config.json") == experiment
+
+
+EARLIER = json.loads(Path(__file__).with_name("earlier_configs.json").read_text())
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_run_of_an_earlier_version_is_read_and_goes_on(name, tmp_path):
+    """As the presets were written before classes and fields moved: `earlier_configs.json`."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(EARLIER[name]))
+    assert to_json(read_config(path)) == to_json(load_preset(name))
+    write_config(path, load_preset(name))  # finds no difference
 
 
 def test_same_experiment_may_be_written_again(tmp_path):
@@ -53,14 +66,18 @@ def edited(tmp_path, edit):
         (lambda t: t["model"].update({"class": "os.system"}), "no dataclass in os"),
         (lambda t: t["model"].update({"class": "antigravity.Flight"}), "antigravity"),
         (
-            lambda t: t["model"].update({"class": "jaxcv.cli.train.train"}),
-            "no dataclass in jaxcv.cli.train",
+            lambda t: t["model"].update({"class": "jaxcv.__main__.Train"}),
+            "packages data, image, losses, models, tasks, train alone",
+        ),
+        (
+            lambda t: t["model"].update({"class": "jaxcv.models.importlib"}),
+            "no dataclass in jaxcv.models 'importlib'",
         ),
         (
             lambda t: t["model"].update({"class": "jaxcv.models.lenet.LeNut"}),
             "did you mean 'LeNet'?",
         ),
-        (lambda t: t["model"].update({"class": "jaxcv.nowhere.LeNet"}), "this jaxcv has not"),
+        (lambda t: t["model"].update({"class": "jaxcv.nowhere.LeNet"}), "jaxcv.nowhere.LeNet"),
         (lambda t: t["model"].update({"widht": 3}), "widht"),
         (lambda t: t.update({"class": "jaxcv.models.lenet.LeNet"}), "does not fit"),
     ],

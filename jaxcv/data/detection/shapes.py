@@ -13,8 +13,8 @@ SHAPES = ("square", "circle", "triangle")
 
 _SPLIT_NUMBER = {"train": 0, "test": 1}
 _TRIES = 40  # places tried for an object, before the image goes without it
-_MAX_OVERLAP = 0.25  # of two boxes, as a share of the smaller one
-_MIN_VISIBLE = 0.6  # share of an object's pixels that nothing covers
+_MAX_OVERLAP = 0.25  # of two boxes, as a fraction of the smaller one
+_MIN_VISIBLE = 0.6  # fraction of an object's pixels that nothing covers
 _MIN_CONTRAST = 90  # levels by which the colour of an object stands out in some channel
 
 
@@ -24,7 +24,7 @@ class Shapes:
 
     An object has a colour that stands out from the ground and from the other objects. Objects may
     overlap, the later one above, by at most a quarter of the smaller box, and at least 0.6 of each
-    object is seen. Boxes are exact, to fractions of a pixel: edges are drawn with the share of a
+    object is seen. Boxes are exact, to fractions of a pixel: edges are drawn with the fraction of a
     pixel that they cover. Every record is a pure function of (seed, split, index).
 
     Attributes:
@@ -33,7 +33,7 @@ class Shapes:
       image_size: side, or (height, width), in pixels.
       max_objects: K, also the rows M of a record; an image has 0 to K, each equally likely, but for
         those that find no room.
-      sizes: (smallest, largest) side of an object, as a share of the image's shorter side.
+      sizes: (smallest, largest) side of an object, as a fraction of the image's shorter side.
       noise: width of the uniform noise, in levels of 255.
       seed: another seed, other images.
 
@@ -118,8 +118,10 @@ def _ground(generator: np.random.Generator, size: tuple[int, int]) -> np.ndarray
     for axis, length in enumerate(size):
         places = np.linspace(0, cells - 1, length, dtype=np.float32)
         lower = np.minimum(places.astype(np.int64), cells - 2)
-        share = (places - lower.astype(np.float32)).reshape(-1, *[1] * (2 - axis))
-        grid = np.take(grid, lower, axis) * (1 - share) + np.take(grid, lower + 1, axis) * share
+        fraction = (places - lower.astype(np.float32)).reshape(-1, *[1] * (2 - axis))
+        grid = (
+            np.take(grid, lower, axis) * (1 - fraction) + np.take(grid, lower + 1, axis) * fraction
+        )
     mean = generator.uniform(60, 190, 3).astype(np.float32)
     return mean + 70 * (grid - 0.5)
 
@@ -167,20 +169,20 @@ def _arranged(
 
 
 def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection of a box [4] with others [N, 4], as a share of the smaller of the two: [N]."""
+    """Intersection of a box [4] with others [N, 4], as a fraction of the smaller of the two: [N]."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
     return np.maximum(sides, 0).prod(axis=1) / np.minimum(areas, (box[2:] - box[:2]).prod())
 
 
 def _visible_shares(covers: list[np.ndarray]) -> np.ndarray:
-    """Which share of each object is seen where later ones lie above earlier ones: [N]."""
+    """Which fraction of each object is seen where later ones lie above earlier ones: [N]."""
     free = np.ones_like(covers[0])
-    shares = []
+    fractions = []
     for cover in reversed(covers):
-        shares.append((cover * free).sum() / cover.sum())
+        fractions.append((cover * free).sum() / cover.sum())
         free = free * (1 - cover)
-    return np.asarray(shares[::-1])
+    return np.asarray(fractions[::-1])
 
 
 def _cover(label: int, left: float, top: float, side: float, size: tuple[int, int]) -> np.ndarray:

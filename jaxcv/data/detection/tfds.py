@@ -31,7 +31,7 @@ from jaxcv.data.tfds import TFDS, TFDSSource
 class TFDSDetection(TFDS):
     """A prepared TFDS data set with a sequence of objects beside each image, read without TensorFlow.
 
-    TFDS keeps a box as (ymin, xmin, ymax, xmax) in shares of the image's sides. What becomes of boxes
+    TFDS keeps a box as (ymin, xmin, ymax, xmax) in fractions of the image's sides. What becomes of boxes
     outside the image or without area is told in `objects`; what each has a record of, in
     `detection_record`.
 
@@ -105,7 +105,7 @@ class TFDSDetectionSource(TFDSSource):
         ):
             raise ValueError(
                 f"{data.box_key!r} in {data.label_key!r} of {data.name!r} is not a box (ymin, xmin, "
-                f"ymax, xmax) in shares of the image's sides: {box}"
+                f"ymax, xmax) in fractions of the image's sides: {box}"
             )
         if not isinstance(number, tfds.features.ClassLabel):
             raise ValueError(
@@ -146,9 +146,9 @@ class TFDSDetectionSource(TFDSSource):
         data = self._dataset
         height, width = header.annotated_size(data.boxes_on)
         # A list of arrays, or an array; a list of none has no width.
-        shares = np.asarray(stored[data.box_key], np.float64).reshape(-1, 4)
+        fractions = np.asarray(stored[data.box_key], np.float64).reshape(-1, 4)
         objects, counts = checked_objects(
-            shares[:, [1, 0, 3, 2]] * (width, height, width, height),
+            fractions[:, [1, 0, 3, 2]] * (width, height, width, height),
             stored[data.class_key],
             size=(height, width),
             record=record,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import Folder
 from jaxcv.data.fit import Fit, Size, View
-from jaxcv.data.random_rectangle import RandomRectangle
+from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import (
     Dataset,
     Record,
@@ -95,9 +95,9 @@ class IdentityView:
         return [{**r, "label": self.labels[i]} for i, r in zip(indices, records)]
 
     @property
-    def random_rectangle(self) -> RandomRectangle | None:
+    def random_resized_crop(self) -> DecodeRandomResizedCrop | None:
         """That of the source viewed."""
-        return self._view.random_rectangle
+        return self._view.random_resized_crop
 
     def read_views(
         self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
@@ -124,7 +124,7 @@ class DisjointIdentities:
 
     Attributes:
       data: any data set whose labels are people; people without a record there do not count.
-      test_identities: how many people are for testing: a number, or a share between 0 and 1, which
+      test_identities: how many people are for testing: a number, or a fraction between 0 and 1, which
         is rounded up.
       validation_identities: the same for validation; 0 for none.
       seed: another seed chooses other people.
@@ -277,10 +277,10 @@ def _names(source: Source, labels: np.ndarray) -> tuple[str, ...]:
 
 
 def _count(field: str, wanted: int | float, total: int) -> int:
-    """A number of people, from a number or a share."""
+    """A number of people, from a number or a fraction."""
     if wanted < 0 or (isinstance(wanted, float) and wanted >= 1 and not wanted.is_integer()):
         raise ValueError(
-            f"{field} must be a whole number of people or a share between 0 and 1, not {wanted}"
+            f"{field} must be a whole number of people or a fraction between 0 and 1, not {wanted}"
         )
     return math.ceil(round(wanted * total, 6)) if wanted < 1 else int(wanted)
 

@@ -193,9 +193,9 @@ def linear_softmax_cross_entropy(
         extra = margin.regularizer(norm)
     log_sum_exp = jnp.logaddexp(others.log_sum_exp, target_logit)
     # -log p_y as a function of the difference: where it is small, lse - z_y would have no digits.
-    surprise = jax.nn.softplus(others.log_sum_exp - target_logit)
+    surprisal = jax.nn.softplus(others.log_sum_exp - target_logit)
     weight = _weight_of_label(weights, own, x.shape[0], axis_name, x.dtype)
-    loss = surprise * weight
+    loss = surprisal * weight
     if plan.totals:
         keep, share = _smoothed(label_smoothing, smoothing, shard.taking_part)
         mass = _total_weight(weights, classifier.shape[0], shard, x.dtype)

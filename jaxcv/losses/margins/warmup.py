@@ -96,5 +96,5 @@ class Warmup(Margin):
         return self.margin.regularizer(norm)
 
     def _mixed(self, plain: jax.Array, full: jax.Array, state: WarmupState) -> jax.Array:
-        share = jnp.minimum(state.step.astype(jnp.float32) / self.steps, 1)
-        return (1 - share) * plain + share * full
+        fraction = jnp.minimum(state.step.astype(jnp.float32) / self.steps, 1)
+        return (1 - fraction) * plain + fraction * full

@@ -101,8 +101,8 @@ def proxy_anchor_loss(
     examples = total(jnp.sum(positive, axis=0), axis_name)  # [C], of each class
     present = jnp.maximum(jnp.sum(examples > 0), 1)
     rows = total(jnp.sum(valid), axis_name)
-    share = rows / (present * jnp.maximum(examples, 1))
-    pulled = jnp.sum(jnp.where(positive, share * jax.nn.softplus(pull), 0), axis=1)
+    fraction = rows / (present * jnp.maximum(examples, 1))
+    pulled = jnp.sum(jnp.where(positive, fraction * jax.nn.softplus(pull), 0), axis=1)
     return _per_row(pulled + jnp.mean(jax.nn.softplus(push)), labels, valid, proxies.shape[0])
 
 

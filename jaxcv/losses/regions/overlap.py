@@ -171,8 +171,8 @@ def generalized_dice_loss(
     overlap = _overlap(logits, labels, False, **options)
     power = {"square": 2, "inverse": 1, "uniform": 0}[weighting]
     # Relative to the image's size: the weights of large images would underflow.
-    share = jnp.maximum(overlap.actual, 1) / jnp.maximum(overlap.area, 1)
-    weights = share**-power
+    fraction = jnp.maximum(overlap.actual, 1) / jnp.maximum(overlap.area, 1)
+    weights = fraction**-power
     present = (overlap.actual > 0) | (options.get("absent", "exclude") == "include")
     errors = overlap.fp + overlap.fn
     # Sums over classes would do; the means' denominators cancel.

@@ -1,4 +1,4 @@
-"""A bar for each class: shares of 1, best first."""
+"""A bar for each class: fractions of 1, best first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hex_color(color: np.ndarray | tuple[int, int, int]) -> str:
 
 
 def class_bars(
-    shares: Sequence[float | None],
+    fractions: Sequence[float | None],
     class_names: Sequence[str],
     palette: np.ndarray,
     *,
@@ -39,20 +39,20 @@ def class_bars(
     """A bar for each class in its colour, best first, and the mean as a dashed line.
 
     Args:
-        shares: [C] in [0, 1]; None for a class without, which comes last and is in no mean.
+        fractions: [C] in [0, 1]; None for a class without, which comes last and is in no mean.
         class_names: [C].
         palette: [C, 3] uint8.
         title: of the chart.
         measure: what the bars show, for the text under the mouse pointer.
         details: [C] more of that text.
-        marks: [C] a second share of each class, an upright stroke; None for none.
+        marks: [C] a second fraction of each class, an upright stroke; None for none.
         mark_name: what the strokes show.
         unknown: what stands in the place of a bar that is None.
         most: how many bars to show, half of them the best and half the worst; None shows all.
     """
-    known = [(share, c) for c, share in enumerate(shares) if share is not None]
+    known = [(fraction, c) for c, fraction in enumerate(fractions) if fraction is not None]
     order = [c for _, c in sorted(known, key=lambda pair: (-pair[0], pair[1]))]
-    order += [c for c, share in enumerate(shares) if share is None]
+    order += [c for c, fraction in enumerate(fractions) if fraction is None]
     left_out = 0
     if most is not None and len(order) > most:
         left_out = len(order) - most
@@ -61,27 +61,27 @@ def class_bars(
     height = top + len(order) * _ROW + 24
     parts = [svg.line(left, top, left, height - 22, class_="axis")]
     if known:
-        mean = sum(share for share, _ in known) / len(known)
+        mean = sum(fraction for fraction, _ in known) / len(known)
         x = left + (right - left) * mean
         parts.append(svg.line(x, top, x, height - 22, class_="diagonal"))
         parts.append(svg.text(f"mean {100 * mean:.1f}%", x, height - 6, class_="label"))
     for row, c in enumerate(order):
-        y, share = top + row * _ROW, shares[c]
+        y, fraction = top + row * _ROW, fractions[c]
         middle = y + _ROW / 2 + 4
         name = shortened(class_names[c], 18)
         parts.append(svg.text(name, left - 8, middle, anchor="end", hint=class_names[c]))
-        if share is None:
+        if fraction is None:
             parts.append(svg.text(unknown, left + 6, middle, anchor="start"))
             continue
-        bar = (right - left) * share
-        hint = f"{class_names[c]}: {measure} {100 * share:.1f}%, {details[c]}"
+        bar = (right - left) * fraction
+        hint = f"{class_names[c]}: {measure} {100 * fraction:.1f}%, {details[c]}"
         look = {"fill": hex_color(palette[c]), "stroke": "currentColor", "stroke_opacity": 0.35}
         parts.append(svg.rectangle(left, y + 3, max(bar, 1), _ROW - 6, hint=hint, **look))
         mark = marks[c] if marks is not None else None
         if mark is not None:
             x = left + (right - left) * mark
             parts.append(svg.line(x, y + 2, x, y + _ROW - 2, class_="stroke"))
-        said = f"{100 * share:.1f}%"
+        said = f"{100 * fraction:.1f}%"
         after = left + bar + 6
         if mark is not None and 0 <= x - after < 40:  # the text would lie on the stroke
             after = x + 6
@@ -90,7 +90,9 @@ def class_bars(
     caption = tag("figcaption", tag("span", title, class_="chart-title"), *keys)
     box = f"0 0 {width} {height}"
     chart = tag("svg", join(*parts), viewBox=box, role="img", aria_label=title)
-    note = f"The best and the worst of {len(shares)} classes; {left_out} in between are left out."
+    note = (
+        f"The best and the worst of {len(fractions)} classes; {left_out} in between are left out."
+    )
     return tag("figure", caption, chart, tag("p", note, class_="note") if left_out else None)
 
 

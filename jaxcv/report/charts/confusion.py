@@ -32,7 +32,7 @@ def confusion_chart(
 ) -> Markup:
     """A cell per pair of true class (row) and predicted class (column).
 
-    The depth of the colour is the share of the row's examples: blue on the diagonal, where the
+    The depth of the colour is the fraction of the row's examples: blue on the diagonal, where the
     prediction is right, and orange beside it, where errors are deepened to be seen.
 
     Args:
@@ -54,14 +54,14 @@ def confusion_chart(
     cells, labels = [], []
     for row, column in zip(*np.nonzero(matrix)):
         count = int(matrix[row, column])
-        share = count / support[row]
+        fraction = count / support[row]
         right = bool(row == column)
-        depth = float(share if right else min(1.0, 0.08 + share**0.5))
+        depth = float(fraction if right else min(1.0, 0.08 + fraction**0.5))
         x, y = margin + column * size, margin + row * size
         hint = f"{row_names[row]} taken for {column_names[column]}"
         if max(row, column) >= len(names):
             hint = f"{row_names[row]}, {column_names[column]}"
-        hint += f": {count:,} ({100 * share:.1f}%)"
+        hint += f": {count:,} ({100 * fraction:.1f}%)"
         look = {"class_": "right" if right else "wrong", "fill_opacity": depth}
         cells.append(svg.rectangle(x + 0.5, y + 0.5, size - 1, size - 1, hint=hint, **look))
         if C <= _NUMBERED_CLASSES:

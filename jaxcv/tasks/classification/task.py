@@ -19,7 +19,7 @@ class Classification(Task):
 
     Attributes:
         num_classes: number of classes C; the model gives logits [B,C].
-        label_smoothing: share of the label that is spread evenly over all classes, in [0, 1).
+        label_smoothing: fraction of the label that is spread evenly over all classes, in [0, 1).
         class_weights: one factor per class for the loss of its examples; () weighs all alike.
         top_k: an example counts as a top-k hit when its class is among the k best.
     """

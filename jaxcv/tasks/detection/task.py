@@ -180,7 +180,7 @@ class Detection(Task):
         return on_boxes[self.box_loss](outputs.boxes(), boxes)
 
     def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
-        """Sums of the parts of the loss; what is found is told by `evaluate_examples`."""
+        """Sums of the parts of the loss; what is found is told by `aggregate`."""
         targets = self.targets(outputs, batch)
         parts = self._parts(outputs, targets)
         objects = (batch["classes"] >= 0) & ~batch["ignored"] & batch["mask"][:, None]
@@ -233,7 +233,7 @@ class Detection(Task):
             **{name: batch[name] for name in ("classes", "ignored", "area")},
         }
 
-    def evaluate_examples(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
         """The figures of COCO and of Pascal VOC."""
         return detection_summary(examples, self.num_classes)
 
@@ -264,5 +264,5 @@ def centerness_of(centers: jax.Array, boxes: jax.Array) -> jax.Array:
     first = jnp.maximum(centers - boxes[..., :2], 0.0)
     second = jnp.maximum(boxes[..., 2:] - centers, 0.0)
     near, far = jnp.minimum(first, second), jnp.maximum(first, second)
-    share = jnp.where(far > 0, near / jnp.where(far > 0, far, 1.0), 0.0)
-    return jnp.sqrt(share[..., 0] * share[..., 1])
+    fraction = jnp.where(far > 0, near / jnp.where(far > 0, far, 1.0), 0.0)
+    return jnp.sqrt(fraction[..., 0] * fraction[..., 1])

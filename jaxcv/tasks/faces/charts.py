@@ -26,9 +26,9 @@ def roc_chart(curve: Roc) -> Markup:
     least = _least(curve.impostors)
     rates = np.geomspace(least, 1.0, _DRAWN)
     last = np.searchsorted(curve.false_accept_rate, rates * (1 + 1e-12), side="right") - 1
-    shares = 100 * curve.true_accept_rate[last]
+    fractions = 100 * curve.true_accept_rate[last]
     # High rates are all that differ between good verifiers: the axis begins below the least.
-    floor = min(90.0, 10.0 * math.floor(shares[0] / 10))
+    floor = min(90.0, 10.0 * math.floor(fractions[0] / 10))
     dots = [
         (100 * rate, 100 * point.true_accept_rate, _point_hint(rate, point.true_accept_rate))
         for rate in FALSE_ACCEPT_RATES
@@ -36,7 +36,7 @@ def roc_chart(curve: Roc) -> Markup:
         for point in [true_accept_rate_at(curve, rate)]
     ]
     return curve_chart(
-        {"verifier": _points(100 * rates, shares)},
+        {"verifier": _points(100 * rates, fractions)},
         title="ROC",
         x_label="false accept rate (%), log scale",
         y_label="true accept rate (%)",
@@ -44,12 +44,12 @@ def roc_chart(curve: Roc) -> Markup:
         y_range=(floor, 100.0),
         scales=("log", "linear"),
         dots=dots,
-        note="At each rate the largest share accepted without exceeding it.",
+        note="At each rate the largest fraction accepted without exceeding it.",
     )
 
 
-def _point_hint(rate: float, share: float) -> str:
-    return f"TAR {100 * share:.2f}% at FAR {100 * rate:g}%"
+def _point_hint(rate: float, fraction: float) -> str:
+    return f"TAR {100 * fraction:.2f}% at FAR {100 * rate:g}%"
 
 
 def det_chart(curve: Roc) -> Markup:

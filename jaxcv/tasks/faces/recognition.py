@@ -133,7 +133,7 @@ class FaceRecognition(Task):
         """The embeddings, with the people they belong to."""
         return {"embedding": outputs.embedding, "label": batch["label"]}
 
-    def evaluate_examples(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
         """Equal error rate, true accept rates and area under the curve, over all pairs."""
         return compare_all_pairs(examples, self.false_accept_rates)
 

@@ -160,9 +160,9 @@ def face_sections(evidence: FaceEvidence) -> dict[str, Markup | None]:
     }
 
 
-def _percent(share: float) -> str:
-    """A share in percent with as many digits as tell it from 0 and 100."""
-    return f"{100 * share:.3g}%" if share < 0.01 else f"{100 * share:.2f}%"
+def _percent(fraction: float) -> str:
+    """A fraction in percent with as many digits as tell it from 0 and 100."""
+    return f"{100 * fraction:.3g}%" if fraction < 0.01 else f"{100 * fraction:.2f}%"
 
 
 def _interval(name: str, intervals: Mapping[str, tuple[float, float]]) -> str:
@@ -212,12 +212,14 @@ def _operating_points(curve: Roc, intervals: Mapping[str, tuple[float, float]]) 
     for rate in FALSE_ACCEPT_RATES:
         point = true_accept_rate_at(curve, rate)
         found = _interval(f"true_accept_rate_at_far_{rate:g}", intervals)
-        share = join(_percent(point.true_accept_rate), found and tag("div", found, class_="record"))
+        fraction = join(
+            _percent(point.true_accept_rate), found and tag("div", found, class_="record")
+        )
         is_thin = rate * curve.impostors < 1
         rows.append(
             [
                 (f"{100 * rate:g}%" + ("*" if is_thin else ""), rate),
-                (share, point.true_accept_rate),
+                (fraction, point.true_accept_rate),
                 (_percent(point.false_accept_rate), point.false_accept_rate),
                 (f"{point.threshold:.4f}", point.threshold),
             ]
@@ -316,6 +318,6 @@ def _rate_cell(rate: float, wrong: int, pairs: int) -> tuple[Any, float]:
     if not pairs:
         return "–", -1.0
     bar = tag("span", class_="meter", style=f"--share:{100 * rate:.1f}%")
-    share = tag("span", _percent(float(rate)), class_="percent")
+    fraction = tag("span", _percent(float(rate)), class_="percent")
     counts = tag("span", f"{wrong:,} of {pairs:,} ", class_="record")
-    return join(counts, bar, share), float(rate)
+    return join(counts, bar, fraction), float(rate)

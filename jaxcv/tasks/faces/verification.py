@@ -54,7 +54,7 @@ def stored_threshold(
         workdir: of the run.
         step: of the checkpoint in use.
         split: "test", or "test_ema" for the averaged weights.
-        false_accept_rate: the share of impostor pairs that it accepts at most.
+        false_accept_rate: the fraction of impostor pairs that it accepts at most.
     """
     name = f"threshold_at_far_{false_accept_rate:g}"
     for row in reversed(read_rows(Path(workdir) / "metrics.jsonl")):
@@ -70,7 +70,7 @@ def evaluated_threshold(run: Run, variables: Variables, false_accept_rate: float
     Args:
         run: its test set.
         variables: what the model applies.
-        false_accept_rate: the share of impostor pairs that it accepts at most.
+        false_accept_rate: the fraction of impostor pairs that it accepts at most.
 
     Raises:
         ValueError: the test set has no pair of a kind, or nothing would be accepted.

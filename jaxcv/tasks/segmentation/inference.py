@@ -41,7 +41,7 @@ class Inference:
     Attributes:
         size: scale the image to (height, width) and the probabilities back; None keeps its size.
         window: (height, width) of windows that cover the image; None takes it whole.
-        overlap: share of a window that its neighbour covers too, in [0, 1).
+        overlap: fraction of a window that its neighbour covers too, in [0, 1).
         blend: see `Blend`.
         scales: factors at which the image is looked at, averaged.
         flip: also look at the mirror image.
@@ -163,7 +163,7 @@ def sliding_window(
     Args:
         predict: compiled by whoever made it; `softmax_predictor` does.
         window: (height, width).
-        overlap: least share of a window that its neighbour covers too, in [0, 1).
+        overlap: least fraction of a window that its neighbour covers too, in [0, 1).
         blend: see `Blend`.
         batch_size: windows at a time.
 
@@ -171,7 +171,7 @@ def sliding_window(
         ValueError: For a setting that makes no sense.
     """
     if not 0 <= overlap < 1:
-        raise ValueError(f"overlap is {overlap}, but a share in [0, 1) is wanted.")
+        raise ValueError(f"overlap is {overlap}, but a fraction in [0, 1) is wanted.")
     if min(window) < 1 or batch_size < 1:
         raise ValueError(f"window {window} and batch_size {batch_size} must be positive.")
     weights = blend_weights(window, blend)

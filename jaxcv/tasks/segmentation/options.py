@@ -18,7 +18,11 @@ INFERENCE_OPTIONS: dict[str, Any] = {
         None,
         "segmentation: cover the image by windows of HEIGHT WIDTH, at the scale of training",
     ),
-    "overlap": (float, 0.5, "segmentation: least share of a window that its neighbour covers too"),
+    "overlap": (
+        float,
+        0.5,
+        "segmentation: least fraction of a window that its neighbour covers too",
+    ),
     "scales": (tuple[float, ...], (1.0,), "segmentation: average over these scales of the image"),
     "flip": (bool, False, "segmentation: average over the image and its mirror image"),
 }
@@ -43,7 +47,7 @@ def segmented_rows(
     return segment_files(run, variables, files, folder, inference)
 
 
-def described_shares(row: dict[str, Any]) -> str:
+def described_fractions(row: dict[str, Any]) -> str:
     """The commonest classes of an image, for a line of output."""
-    best = sorted(row["shares"].items(), key=lambda item: -item[1])[:3]
-    return "  ".join(f"{name} {100 * share:.1f}%" for name, share in best if share)
+    best = sorted(row["fractions"].items(), key=lambda item: -item[1])[:3]
+    return "  ".join(f"{name} {100 * fraction:.1f}%" for name, fraction in best if fraction)

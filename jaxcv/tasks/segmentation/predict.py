@@ -58,8 +58,8 @@ def segment_files(
             whole image.
 
     Returns:
-        An iterator of `{"file", "index_map", "overlay", "height", "width", "confidence", "shares"}`: the
-        paths written, the mean probability of the chosen classes, and each class's share of the
+        An iterator of `{"file", "index_map", "overlay", "height", "width", "confidence", "fractions"}`: the
+        paths written, the mean probability of the chosen classes, and each class's fraction of the
         pixels; or of `{"file", "error"}` for a file that cannot be read or is too small.
 
     Raises:
@@ -98,7 +98,7 @@ def _rows(
             "height": index_map.shape[0],
             "width": index_map.shape[1],
             "confidence": float(confidence.mean()),
-            "shares": dict(zip(names, (counts / index_map.size).tolist(), strict=True)),
+            "fractions": dict(zip(names, (counts / index_map.size).tolist(), strict=True)),
         }
 
 

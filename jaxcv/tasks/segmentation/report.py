@@ -192,10 +192,10 @@ def _row(each: SegmentedImage, class_names: Sequence[str], palette: np.ndarray) 
     said = [f" mean IoU, {100 * wrong:.1f}% of the pixels wrong"]
     confusion = most_confused_pixels(each.truth, each.prediction, C)
     if confusion is not None:
-        true, predicted, share = confusion
+        true, predicted, fraction = confusion
         said.append(
             f"; most of all {class_names[true]} taken for {class_names[predicted]} "
-            f"({100 * share:.1f}%)"
+            f"({100 * fraction:.1f}%)"
         )
     return tag(
         "div",
@@ -213,7 +213,7 @@ def _row(each: SegmentedImage, class_names: Sequence[str], palette: np.ndarray) 
 def most_confused_pixels(
     truth: np.ndarray, prediction: np.ndarray, C: int
 ) -> tuple[int, int, float] | None:
-    """The commonest error of an image: (true class, predicted class, share of the valid pixels).
+    """The commonest error of an image: (true class, predicted class, fraction of the valid pixels).
 
     Example:
         >>> most_confused_pixels(np.array([[0, 1, 1, 255]]), np.array([[0, 0, 1, 1]]), 2)

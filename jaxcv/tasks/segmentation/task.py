@@ -30,9 +30,9 @@ class Segmentation(Task):
             and, of a second head, `auxiliary`.
         ignore_label: pixels with this label have no loss, no gradient, and count in no metric.
         cross_entropy_weight: weight of the pixel loss.
-        label_smoothing: share of the label that is spread evenly over all classes, in [0, 1).
+        label_smoothing: fraction of the label that is spread evenly over all classes, in [0, 1).
         focal_gamma: > 0 makes the pixel loss the focal loss, which turns easy pixels down.
-        hard_pixels: share in (0, 1] of an image's valid pixels, those with the highest loss, to which
+        hard_pixels: fraction in (0, 1] of an image's valid pixels, those with the highest loss, to which
             the pixel loss is kept (online hard example mining); the mean is over those.
         class_weights: one factor per class for the pixel loss of its pixels; () weighs all alike.
             They do not enter the denominator.
@@ -69,7 +69,9 @@ class Segmentation(Task):
                 "focal loss is not defined for smoothed labels, so one of them must be 0"
             )
         if not 0 < self.hard_pixels <= 1:
-            raise ValueError(f"hard_pixels is {self.hard_pixels}, but a share in (0, 1] is wanted")
+            raise ValueError(
+                f"hard_pixels is {self.hard_pixels}, but a fraction in (0, 1] is wanted"
+            )
         if not 0 <= self.tversky_false_negatives <= 1:
             raise ValueError(
                 f"tversky_false_negatives is {self.tversky_false_negatives}, but a weight in [0, 1] "
@@ -117,8 +119,8 @@ class Segmentation(Task):
         if isinstance(outputs, Mapping) and "auxiliary" in outputs and self.auxiliary_weight:
             auxiliary, auxiliary_weights = self._head_loss(outputs["auxiliary"], labels)
             # Both heads have the same weights, but where each keeps its own hard pixels: ties.
-            share = weights / jnp.maximum(auxiliary_weights, 1)
-            values = values + self.auxiliary_weight * auxiliary * share
+            fraction = weights / jnp.maximum(auxiliary_weights, 1)
+            values = values + self.auxiliary_weight * auxiliary * fraction
         return values, weights
 
     def _labels(self, batch: Batch) -> jax.Array:
@@ -200,7 +202,7 @@ class Segmentation(Task):
         )
         return {"boundary": jnp.stack(counts, axis=1)}
 
-    def evaluate_examples(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
         """Boundary F1, over all images and within each."""
         if "boundary" not in examples:
             return {}

@@ -63,12 +63,12 @@ def test_objects_are_of_all_kinds_and_numbers(records):
     np.testing.assert_allclose(area, sides.prod(1), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("label", "share"), [(0, 1.0), (1, np.pi / 4), (2, 0.5)])
-def test_a_shape_fills_its_box_exactly(label, share):
+@pytest.mark.parametrize(("label", "fraction"), [(0, 1.0), (1, np.pi / 4), (2, 0.5)])
+def test_a_shape_fills_its_box_exactly(label, fraction):
     """Bounds to a fraction of a pixel, and the area that geometry knows."""
     left, top, side = 5.3, 7.6, 20.5
     cover = shapes._cover(label, left, top, side, (40, 44))
-    assert cover.sum() == pytest.approx(share * side**2, rel=0.01)
+    assert cover.sum() == pytest.approx(fraction * side**2, rel=0.01)
     rows, columns = np.nonzero(cover.max(1) > 0.02)[0], np.nonzero(cover.max(0) > 0.02)[0]
     found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     wanted = [left, top, left + side, top + side]

@@ -35,7 +35,7 @@ def prepared_boxes(tmp_path_factory):
             "numbers": tfds.features.Sequence(np.int64),
         }
 
-    def share(box, size):
+    def fraction(box, size):
         (height, width), (x0, y0, x1, y1) = size, box
         return tfds.features.BBox(y0 / height, x0 / width, y1 / height, x1 / width)
 
@@ -45,7 +45,7 @@ def prepared_boxes(tmp_path_factory):
         for i, (size, boxes, classes, marked, area) in enumerate(RECORDS):
             objects = []
             for box, label, mark, pixels in zip(boxes, classes, marked, area):
-                one = {"bbox": share(box, size), "label": label}
+                one = {"bbox": fraction(box, size), "label": label}
                 one |= dict.fromkeys(coco if kind == "coco" else voc, mark)
                 if kind == "coco":
                     one |= {"area": pixels, "id": 7}
@@ -58,7 +58,7 @@ def prepared_boxes(tmp_path_factory):
     def turned():
         size, box = TURNED
         image = encoded(painted(size, [box]), orientation=6)
-        yield 0, record(image, [{"bbox": share(box, size), "label": 1}])
+        yield 0, record(image, [{"bbox": fraction(box, size), "label": 1}])
 
     contents = {
         "tiny_coco": (
@@ -160,7 +160,7 @@ def test_orientation(prepared_boxes, boxes_on):
         np.testing.assert_allclose(
             record["boxes"][0], [height - y1, x0, height - y0, x1], atol=1e-4
         )
-    else:  # The shares are those of the upright image.
+    else:  # The fractions are those of the upright image.
         wanted = [
             x0 / width * height,
             y0 / height * width,

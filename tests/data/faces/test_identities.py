@@ -123,8 +123,8 @@ def test_batches_of_a_divided_set():
         ({"test_identities": 8}, "8 test and 0 validation identities leave none of 8"),
         ({"test_identities": 5, "validation_identities": 3}, "leave none of 8"),
         ({"test_identities": 1.0, "validation_identities": 0.99}, "leave none of 8"),
-        ({"test_identities": -1}, "whole number of people or a share between 0 and 1, not -1"),
-        ({"test_identities": 2.5}, "whole number of people or a share"),
+        ({"test_identities": -1}, "whole number of people or a fraction between 0 and 1, not -1"),
+        ({"test_identities": 2.5}, "whole number of people or a fraction"),
     ],
 )
 def test_shares_that_cannot_be(options, message):

@@ -12,7 +12,7 @@ from jaxcv.metrics.detection import detection_summary
 from jaxcv.report import write_report
 from jaxcv.report.charts.box_pictures import BoxMark, boxes_pictures
 from jaxcv.report.charts.confusion import confusion_chart
-from jaxcv.report.numbers import is_share, shown, title_of
+from jaxcv.report.numbers import is_fraction, shown, title_of
 from jaxcv.report.pictures import photo_url
 from jaxcv.report.tables import confused_table, per_class_table
 from jaxcv.tasks.detection.charts import (
@@ -242,9 +242,9 @@ def test_confusion_has_a_background():
 
 def test_names_and_units_of_the_figures():
     for name in ("average_precision", "average_precision_50", "average_recall_100", "best_f1"):
-        assert is_share(name)
-    assert not is_share("best_f1_threshold")
-    assert not is_share("detections")
+        assert is_fraction(name)
+    assert not is_fraction("best_f1_threshold")
+    assert not is_fraction("detections")
     assert shown("average_recall_small", 0.25) == "25.00%"
     assert title_of("voc_average_precision_50") == "VOC AP at IoU 0.5"
     table = per_class_table({"iou": [0.5], "support": [3], "detections": [1234]}, ["a"])

@@ -190,7 +190,7 @@ def test_a_perfect_detector_has_no_box_loss_and_average_precision_one():
     values, _ = task.loss(out, examples)
     assert np.all(values < 1e-2)
     told = {name: np.asarray(x)[:3] for name, x in task.examples(out, examples).items()}
-    summary = task.evaluate_examples(told)
+    summary = task.aggregate(told)
     found = {c for c in np.asarray(targets.classes[:3]).ravel() if c < C}
     assert found == {int(c) for c in np.asarray(examples["classes"][:3]).ravel() if c >= 0}
     assert summary["average_precision"] == pytest.approx(1.0)
@@ -267,8 +267,8 @@ def run_step(examples, devices, strategy="shard_map", task=None):
     device_map = DeviceMap(jax.devices()[:devices], strategy)
     state = create_state(MODEL, optimizer, (*SIZE, 3), seed=0)
     step = device_map.map(make_train_step(MODEL, task, optimizer), (None, 0))
-    shares = device_map.split(jax.tree.map(np.asarray, {**examples, "image": images}))
-    state, metrics = step(device_map.replicate(state), shares)
+    fractions = device_map.split(jax.tree.map(np.asarray, {**examples, "image": images}))
+    state, metrics = step(device_map.replicate(state), fractions)
     return jax.device_get(state), jax.device_get(metrics)
 
 

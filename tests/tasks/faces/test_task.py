@@ -101,7 +101,7 @@ def test_verification_over_all_pairs():
     task = FaceRecognition(num_classes=9, false_accept_rates=(0.1,))
     labels = np.repeat(np.arange(5), 3)
     embedding = RNG.normal(size=(5, 8))[labels] + RNG.normal(size=(15, 8))
-    found = task.evaluate_examples({"embedding": embedding, "label": labels})
+    found = task.aggregate({"embedding": embedding, "label": labels})
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     i, j = np.triu_indices(15, 1)
     wanted = roc_auc_score(labels[i] == labels[j], (unit @ unit.T)[i, j])
@@ -109,5 +109,5 @@ def test_verification_over_all_pairs():
     assert found["genuine_pairs"] == 15
     assert "true_accept_rate_at_far_0.1" in found
     # Without a genuine or without an impostor pair there is nothing to tell.
-    assert task.evaluate_examples({"embedding": embedding[:3], "label": labels[:3]}) == {}
-    assert task.evaluate_examples({"embedding": embedding[::3], "label": labels[::3]}) == {}
+    assert task.aggregate({"embedding": embedding[:3], "label": labels[:3]}) == {}
+    assert task.aggregate({"embedding": embedding[::3], "label": labels[::3]}) == {}

@@ -92,8 +92,8 @@ def test_flipping_averages_with_the_mirrored_view():
     predict = softmax_predictor(model)
     found = flip_averaged(predict)(image)
     columns = np.arange(5.0)[None, None, :, None]
-    shares = np.array([0.0, 0.1, -0.2])
-    views = [jax.nn.softmax(image + shares * c) for c in (columns, 4 - columns)]
+    fractions = np.array([0.0, 0.1, -0.2])
+    views = [jax.nn.softmax(image + fractions * c) for c in (columns, 4 - columns)]
     np.testing.assert_allclose(found, (views[0] + views[1]) / 2, rtol=1e-5)
     mirrored = flip_averaged(predict)(image[:, :, ::-1])
     np.testing.assert_allclose(mirrored[:, :, ::-1], found, rtol=1e-5)

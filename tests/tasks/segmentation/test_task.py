@@ -191,11 +191,11 @@ def test_the_evaluation_compares_edges():
         valid=jnp.asarray((LABELS != 255) & MASK[:, None, None]),
     )
     np.testing.assert_array_equal(examples["boundary"][:, 2], counts.true)
-    result = task.evaluate_examples({name: x[MASK] for name, x in examples.items()})
+    result = task.aggregate({name: x[MASK] for name, x in examples.items()})
     assert 0 < result["boundary_f1"] < 1
     assert len(result["boundary_f1_per_class"]) == C
     blind = Segmentation(num_classes=C, boundary_tolerance=None)
-    assert blind.examples(LOGITS, batch()) == blind.evaluate_examples({}) == {}
+    assert blind.examples(LOGITS, batch()) == blind.aggregate({}) == {}
 
 
 def test_predictions_are_index_maps():

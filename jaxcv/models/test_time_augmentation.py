@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxcv.models.inputs import ComputeDtype
 
 
-class AveragedViews(nn.Module):
+class TestTimeAugmentation(nn.Module):
     """In training the model itself; in evaluation the weighted mean of its outputs over views.
 
     The views are the image and the image shifted by some pixels, with the border mirrored in, each
@@ -22,11 +22,11 @@ class AveragedViews(nn.Module):
         model: any model of one array of outputs, or a pytree of such.
         mirror: also look at the mirror image of each view.
         shifts: (down, right) in pixels, of the further views.
-        shifted_share: weight of all shifted views together, in [0, 1]; the unshifted has the rest.
+        shifted_fraction: weight of all shifted views together, in [0, 1]; the unshifted has the rest.
 
     Example:
         >>> from jaxcv.models import MLP
-        >>> model = AveragedViews(MLP(num_classes=3), shifts=((-1, -1), (1, 1)))  # six views
+        >>> model = TestTimeAugmentation(MLP(num_classes=3), shifts=((-1, -1), (1, 1)))  # six views
         >>> images = jnp.ones((2, 8, 8, 1))
         >>> model.init_with_output(jax.random.key(0), images)[0].shape
         (2, 3)
@@ -35,7 +35,7 @@ class AveragedViews(nn.Module):
     model: nn.Module
     mirror: bool = True
     shifts: tuple[tuple[int, int], ...] = ()
-    shifted_share: float = 0.5
+    shifted_fraction: float = 0.5
 
     def __call__(
         self, images: jax.Array, *, train: bool = False, mask: jax.Array | None = None
@@ -43,21 +43,22 @@ class AveragedViews(nn.Module):
         """Outputs of the model for images [B, H, W, C]; `mask` [B] as the model has it.
 
         Raises:
-            ValueError: for a share outside [0, 1], or a shift that is larger than the image.
+            ValueError: for a fraction outside [0, 1], or a shift that is larger than the image.
         """
         if train:
             return self.model(images, train=True, mask=mask)  # type: ignore[operator]
         return self._mean_over_views(images, mask)
 
     def _mean_over_views(self, images: jax.Array, mask: jax.Array | None) -> Any:
-        if not 0 <= self.shifted_share <= 1:
+        if not 0 <= self.shifted_fraction <= 1:
             raise ValueError(
-                f"shifted_share is {self.shifted_share}, but a share in [0, 1] is wanted"
+                f"shifted_fraction is {self.shifted_fraction}, but a fraction in [0, 1] is wanted"
             )
-        share = self.shifted_share if self.shifts else 0.0
-        weighted = [(1.0 - share, images)]
+        fraction = self.shifted_fraction if self.shifts else 0.0
+        weighted = [(1.0 - fraction, images)]
         weighted += [
-            (share / len(self.shifts), shifted(images, down, right)) for down, right in self.shifts
+            (fraction / len(self.shifts), shifted(images, down, right))
+            for down, right in self.shifts
         ]
         if self.mirror:
             weighted = [

@@ -1,9 +1,9 @@
-"""Losses that are a function f of the surprise -log p of the true class, whatever the labels.
+"""Losses that are a function f of the surprisal -log p of the true class, whatever the labels.
 
     loss = sum_c w_c y_c f(-log p_c),    p = softmax(logits)
 
 With class indices only the label's term exists, and its gradient is f' times softmax(z) - y, which
-`softmax_core` states. All f here have f(0) = 0, so that an ignored example, whose surprise is 0,
+`softmax_core` states. All f here have f(0) = 0, so that an ignored example, whose surprisal is 0,
 costs nothing.
 """
 
@@ -16,7 +16,7 @@ from jaxcv.losses.arguments import as_float, check_class_weights, check_labels, 
 from jaxcv.losses.softmax import scaled_logits, softmax_cross_entropy
 
 
-def loss_of_surprise(
+def loss_of_surprisal(
     function: Callable[[jax.Array], jax.Array],
     logits: jax.Array,
     labels: jax.Array,

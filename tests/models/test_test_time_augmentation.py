@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcv.models import AveragedViews
-from jaxcv.models.averaged_views import shifted
+from jaxcv.models import TestTimeAugmentation
+from jaxcv.models.test_time_augmentation import shifted
 
 
 class Template(nn.Module):
@@ -25,7 +25,7 @@ def draw(rows=3, height=5, width=6):
     return jnp.asarray(rng.normal(size=(rows, height, width, 2)), jnp.float32)
 
 
-SIX_VIEWS = AveragedViews(Template(), shifts=((-1, -1), (1, 1)))
+SIX_VIEWS = TestTimeAugmentation(Template(), shifts=((-1, -1), (1, 1)))
 
 
 def test_six_views_are_weighted_as_described():
@@ -48,7 +48,7 @@ def test_six_views_are_weighted_as_described():
 
 
 def test_a_mirror_image_has_the_outputs_of_the_image():
-    images, model = draw(), AveragedViews(Template())
+    images, model = draw(), TestTimeAugmentation(Template())
     variables = model.init(jax.random.key(0), images)
     first, second = (model.apply(variables, x)["score"] for x in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(first, second, rtol=1e-6)
@@ -64,7 +64,7 @@ def test_in_training_and_without_views_it_is_the_model():
     assert bool(trained["train"].all())
     plain = Template().apply(inner, images, train=True)
     np.testing.assert_array_equal(trained["score"], plain["score"])
-    alone = AveragedViews(Template(), mirror=False).apply(variables, images)
+    alone = TestTimeAugmentation(Template(), mirror=False).apply(variables, images)
     np.testing.assert_array_equal(alone["score"], plain["score"])
 
 
@@ -83,6 +83,6 @@ def test_shift_moves_a_pixel_and_mirrors_the_border(down, right):
 def test_impossible_views_are_named():
     images = draw()
     with pytest.raises(ValueError, match=r"\(5, 0\).*5x6"):
-        AveragedViews(Template(), shifts=((5, 0),)).init(jax.random.key(0), images)
-    with pytest.raises(ValueError, match=r"shifted_share is 1\.5"):
-        AveragedViews(Template(), shifted_share=1.5).init(jax.random.key(0), images)
+        TestTimeAugmentation(Template(), shifts=((5, 0),)).init(jax.random.key(0), images)
+    with pytest.raises(ValueError, match=r"shifted_fraction is 1\.5"):
+        TestTimeAugmentation(Template(), shifted_fraction=1.5).init(jax.random.key(0), images)

@@ -11,9 +11,9 @@ from jaxcv.data import (
     CSV,
     TFDS,
     Batches,
+    DecodeRandomResizedCrop,
     Folder,
     FrequentIdentities,
-    RandomRectangle,
     TFDSSegmentation,
     TooManyBadRecordsError,
     decode_image,
@@ -21,7 +21,7 @@ from jaxcv.data import (
 )
 from jaxcv.image.random_crop import sample_rectangle
 
-CUT = RandomRectangle(size=(12, 10))
+CUT = DecodeRandomResizedCrop(size=(12, 10))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def boxes(cut, size, count, seed=0):
 
 
 def test_rectangles_lie_inside_and_have_the_areas_and_ratios_asked_for():
-    cut = RandomRectangle(scale=(0.1, 0.6), ratio=(0.5, 2.0))
+    cut = DecodeRandomResizedCrop(scale=(0.1, 0.6), ratio=(0.5, 2.0))
     for height, width in [(100, 140), (333, 77), (3, 2)]:
         left, top, right, bottom = boxes(cut, (height, width), 2000).T
         assert min(left.min(), top.min()) >= 0
@@ -60,15 +60,15 @@ def test_rectangles_lie_inside_and_have_the_areas_and_ratios_asked_for():
 def test_the_law_is_that_of_the_crop_on_the_device():
     # Quantiles of left, top, width, height over 4,000 draws of each, for the default crop.
     height, width = 300, 400
-    found = boxes(RandomRectangle(), (height, width), 4000)
+    found = boxes(DecodeRandomResizedCrop(), (height, width), 4000)
     found[:, 2:] -= found[:, :2]
     keys = jax.random.split(jax.random.key(0), 4000)
     draw = jax.jit(
         jax.vmap(lambda key: sample_rectangle(key, (height, width), (0.08, 1), (3 / 4, 4 / 3))[0])
     )
     wanted = np.asarray(draw(keys))
-    shares = np.linspace(0.05, 0.95, 10)
-    gap = np.quantile(found, shares, axis=0) - np.quantile(wanted, shares, axis=0)
+    fractions = np.linspace(0.05, 0.95, 10)
+    gap = np.quantile(found, fractions, axis=0) - np.quantile(wanted, fractions, axis=0)
     # A quantile of 4,000 draws is known to some 0.8% of the range; 4 sigma of a difference.
     assert np.abs(gap / [width, height, width, height]).max() < 4 * 0.008 * np.sqrt(2)
     np.testing.assert_allclose(
@@ -77,7 +77,7 @@ def test_the_law_is_that_of_the_crop_on_the_device():
 
 
 def test_where_none_fits_the_largest_central_one_is_taken():
-    cut = RandomRectangle(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    cut = DecodeRandomResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
     np.testing.assert_allclose(boxes(cut, (100, 400), 3), [[150, 0, 250, 100]] * 3)
     np.testing.assert_allclose(boxes(cut, (400, 100), 3), [[0, 150, 100, 250]] * 3)
 
@@ -98,7 +98,7 @@ RECORDED = (20.315567854086567, 4.050105868428751, 62.81472628808588, 46.9226681
 
 
 def test_batches_show_the_rectangles_of_their_step(pictures):
-    source = Folder(root=str(pictures), random_rectangle=CUT, test_fraction=0.0).open("train")
+    source = Folder(root=str(pictures), random_resized_crop=CUT, test_fraction=0.0).open("train")
     batches = Batches(source, 5, shuffle=True, seed=1)
     assert batches.spec["image"] == ((12, 10, 3), np.uint8)
     for step in (0, 7, 3):
@@ -116,7 +116,7 @@ def test_batches_show_the_rectangles_of_their_step(pictures):
 
 
 def test_streams_and_hosts_give_the_same(pictures):
-    data = Folder(root=str(pictures), random_rectangle=CUT)
+    data = Folder(root=str(pictures), random_resized_crop=CUT)
     wanted = [Batches(data.open("train"), 6, shuffle=True, seed=2)[step] for step in range(4)]
     for number, batch in enumerate(
         Batches(data.open("train"), 6, shuffle=True, seed=2, num_threads=3).stream(1, 4)
@@ -131,8 +131,8 @@ def test_streams_and_hosts_give_the_same(pictures):
 
 
 def test_only_training_is_cut(pictures):
-    data = Folder(root=str(pictures), size=16, random_rectangle=CUT)
-    plain = dataclasses.replace(data, random_rectangle=None)
+    data = Folder(root=str(pictures), size=16, random_resized_crop=CUT)
+    plain = dataclasses.replace(data, random_resized_crop=None)
     test = Batches(data.open("test"), 2, shuffle=False)
     np.testing.assert_array_equal(
         test[0]["image"], Batches(plain.open("test"), 2, shuffle=False)[0]["image"]
@@ -144,7 +144,7 @@ def test_only_training_is_cut(pictures):
 
 
 def test_kept_data_are_refused(pictures):
-    source = Folder(root=str(pictures), random_rectangle=CUT).open("train")
+    source = Folder(root=str(pictures), random_resized_crop=CUT).open("train")
     with pytest.raises(ValueError, match="cannot be decoded once and kept"):
         materialize(Batches(source, 4, shuffle=True))
 
@@ -155,13 +155,14 @@ def test_a_table_and_views_of_views(pictures, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["image,label,split", *rows]) + "\n")
     data = CSV(
-        path=str(table), root=str(pictures), split_column="split", random_rectangle=CUT, size=8
+        path=str(table), root=str(pictures), split_column="split", random_resized_crop=CUT, size=8
     )
     batch = Batches(data.open("train"), 3, shuffle=True)[0]
     assert batch["image"].shape == (3, 12, 10, 3)
     assert Batches(data.open("test"), 3, shuffle=False)[0]["image"].shape == (3, 8, 8, 3)
     frequent = FrequentIdentities(
-        data=Folder(root=str(pictures), random_rectangle=CUT, test_fraction=0.0), minimum_images=2
+        data=Folder(root=str(pictures), random_resized_crop=CUT, test_fraction=0.0),
+        minimum_images=2,
     )
     assert Batches(frequent.open("train"), 4, shuffle=True)[0]["image"].shape == (4, 12, 10, 3)
 
@@ -171,12 +172,12 @@ def test_bad_records_are_skipped_or_named(pictures, tmp_path):
         (tmp_path / path.parent.name).mkdir(exist_ok=True)
         (tmp_path / path.parent.name / path.name).write_bytes(path.read_bytes())
     (tmp_path / "a" / "00.png").write_bytes(b"no image")
-    source = Folder(root=str(tmp_path), random_rectangle=CUT, test_fraction=0.0).open("train")
+    source = Folder(root=str(tmp_path), random_resized_crop=CUT, test_fraction=0.0).open("train")
     batches = Batches(source, 12, shuffle=True, on_bad_record="skip")
     batch, whole = (
         batches[0],
         Batches(
-            Folder(root=str(pictures), random_rectangle=CUT, test_fraction=0.0).open("train"),
+            Folder(root=str(pictures), random_resized_crop=CUT, test_fraction=0.0).open("train"),
             12,
             shuffle=True,
         )[0],
@@ -189,7 +190,7 @@ def test_bad_records_are_skipped_or_named(pictures, tmp_path):
 
 
 def test_tfds(prepared_cifar10):
-    data = TFDS(name="cifar10", data_dir=str(prepared_cifar10), random_rectangle=CUT)
+    data = TFDS(name="cifar10", data_dir=str(prepared_cifar10), random_resized_crop=CUT)
     source = data.open("train")
     batch = Batches(source, 4, shuffle=True, seed=5)[2]
     assert batch["image"].shape == (4, 12, 10, 3)
@@ -202,7 +203,7 @@ def test_tfds(prepared_cifar10):
         np.testing.assert_array_equal(batch["image"][row], np.asarray(picture))
         assert batch["label"][row] == whole["label"]
     assert Batches(data.open("test"), 4, shuffle=False)[0]["image"].shape == (4, 32, 32, 3)
-    masks = TFDSSegmentation(name="camvid", class_names=("a",), random_rectangle=CUT)
+    masks = TFDSSegmentation(name="camvid", class_names=("a",), random_resized_crop=CUT)
     with pytest.raises(ValueError, match="TFDSSegmentation has labels that lie in the image"):
         masks.open("train")
 
@@ -213,4 +214,4 @@ def test_tfds(prepared_cifar10):
 )
 def test_wrong_settings(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        RandomRectangle(**options)
+        DecodeRandomResizedCrop(**options)

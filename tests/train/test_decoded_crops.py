@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import Batches, Folder, RandomRectangle
+from jaxcv.data import Batches, DecodeRandomResizedCrop, Folder
 from jaxcv.data.view import decode_view
 from jaxcv.models import MLP
 from jaxcv.tasks import Classification
@@ -18,7 +18,7 @@ from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.feed import ResidentFeed, StreamFeed
 from jaxcv.train.logging import read_rows
 
-CUT = RandomRectangle(size=(8, 8), scale=(0.3, 1.0))
+CUT = DecodeRandomResizedCrop(size=(8, 8), scale=(0.3, 1.0))
 ONE_DEVICE = Runtime(devices=1)
 
 
@@ -34,7 +34,7 @@ def experiment(tmp_path_factory):
         pixels = rng.integers(0, 128, (height, width, 3)) + 128 * (number % 2)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:02}.jpg", quality=90)
     return Experiment(
-        data=Folder(root=str(root), size=8, random_rectangle=CUT),
+        data=Folder(root=str(root), size=8, random_resized_crop=CUT),
         model=MLP(num_classes=2, hidden=(8,)),
         task=Classification(num_classes=2),
         optimizer=Optimizer(learning_rate=0.01, algorithm=Adam()),
@@ -65,7 +65,7 @@ def test_the_training_records_stream_and_those_of_the_test_are_kept(experiment):
     assert isinstance(run.train_feed(), StreamFeed)
     assert isinstance(run.test_feed(), ResidentFeed)
     plain = dataclasses.replace(
-        experiment, data=dataclasses.replace(experiment.data, random_rectangle=None)
+        experiment, data=dataclasses.replace(experiment.data, random_resized_crop=None)
     )
     assert isinstance(open_run(plain, ONE_DEVICE).train_feed(), ResidentFeed)
 

@@ -1,4 +1,4 @@
-"""Parameters divided over the devices: the same training as whole ones, whatever the device count."""
+"""Parameters sharded over the devices: the same training as whole ones, whatever the device count."""
 
 import dataclasses
 
@@ -93,7 +93,7 @@ def test_devices_do_not_change_the_training(tmp_path, on_one, devices, strategy)
     assert state.params["classifier"].shape == (16, 8)
     shards = {s.data.shape for s in state.params["classifier"].addressable_shards}
     assert shards == {(16 // devices, 8)}
-    assert run.divided["classifier"] is True
+    assert run.sharded["classifier"] is True
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         dataclasses.replace(state, key=0),
@@ -160,13 +160,13 @@ def test_slots_lie_where_their_parameters_do(algorithm):
 @pytest.mark.parametrize("count", [1, 4])
 def test_norm_and_clipping_count_every_part_once(count):
     tree = {"own": jnp.arange(8.0).reshape(4, 2), "shared": jnp.array([3.0, -4.0])}
-    divided = {"own": True, "shared": False}
+    sharded = {"own": True, "shared": False}
     mesh = DeviceMap(jax.devices()[:count]).mesh
     specs = {"own": P("devices"), "shared": P()}
 
     def both(tree):
-        clipped, _ = clip_by_global_norm(1.0, divided).update(tree, optax.EmptyState())
-        return global_norm(tree, divided), clipped
+        clipped, _ = clip_by_global_norm(1.0, sharded).update(tree, optax.EmptyState())
+        return global_norm(tree, sharded), clipped
 
     norm, clipped = jax.jit(
         jax.shard_map(both, mesh=mesh, in_specs=(specs,), out_specs=(P(), specs), check_vma=False)

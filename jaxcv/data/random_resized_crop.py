@@ -13,7 +13,7 @@ _DRAWS = 2 * _CANDIDATES + 2  # an area and a ratio for each candidate, and a pl
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RandomRectangle:
+class DecodeRandomResizedCrop:
     """A random rectangle of the whole image, uniform in area and log-uniform in width / height.
 
     The law of `jaxcv.image.RandomResizedCrop` (Szegedy et al., Going deeper with convolutions, 2015,
@@ -27,7 +27,7 @@ class RandomRectangle:
       ratio: (smallest, largest) width / height of the rectangle.
 
     Example:
-      >>> cut = RandomRectangle(size=(160, 160))
+      >>> cut = DecodeRandomResizedCrop(size=(160, 160))
       >>> cut.views(seed=0, step=7, count=4)[3]((375, 500)).size
       (160, 160)
     """

@@ -268,7 +268,7 @@ print(f"{positive.sum()} of {len(positive)} places are to find one of {objects} 
 
 # %%
 empty = {**batch, "classes": jnp.full_like(batch["classes"], -1)}
-values, weights = task.loss(outputs, empty)
+values, weights, _ = task.loss(outputs, empty)
 print(f"no objects: loss {float(values[0]):.3f}, positives {float(weights[0]):.0f}")
 assert np.isfinite(values).all()
 assert values[0] > 0

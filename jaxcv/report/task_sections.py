@@ -29,7 +29,7 @@ from jaxcv.tasks.segmentation.report import SegmentedImage, segmentation_section
 from jaxcv.train import (
     Run,
     TrainState,
-    collect_examples,
+    collect_per_example,
     make_predict_step,
     predict_test,
 )
@@ -106,7 +106,7 @@ def box_sections(
 ) -> dict[str, Markup | None]:
     """Precision and recall, sizes, confusion, and the worst and some typical test images."""
     source, names = run.test_source, run.test_source.class_names
-    examples, records = collect_examples(run, state.variables)
+    examples, records = collect_per_example(run, state.variables)
     evidence = detection_evidence(
         examples,
         len(names),

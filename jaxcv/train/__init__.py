@@ -5,7 +5,7 @@ from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
 from jaxcv.train.environment import collect_environment
 from jaxcv.train.evaluation import (
-    collect_examples,
+    collect_per_example,
     evaluate_state,
     make_evaluator,
     predict_test,
@@ -32,7 +32,8 @@ from jaxcv.train.run import Run, SetupError, open_run, open_workdir
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
 from jaxcv.train.state import TrainState, create_state
 from jaxcv.train.step import make_eval_step, make_predict_step, make_train_step
-from jaxcv.train.task import Task
+from jaxcv.train.task import Headline, Task
+from jaxcv.train.training_data import TrainingData
 from jaxcv.train.window import NonFiniteError
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "DeviceMap",
     "EarlyStopping",
     "Experiment",
+    "Headline",
     "Keep",
     "Lion",
     "Muon",
@@ -66,8 +68,9 @@ __all__ = [
     "Step",
     "Task",
     "TrainState",
+    "TrainingData",
     "collect_environment",
-    "collect_examples",
+    "collect_per_example",
     "create_state",
     "evaluate_state",
     "fit_to_data",

@@ -109,10 +109,10 @@ def from_json(value: Any) -> Any:
             f"config.json only names the data, which were arrays of the program ({value['array']}); "
             "hand the experiment itself to this function"
         )
-    cls = _resolve(value.get("class"))
+    cls: Any = _resolve(value.get("class"))
     known = {field.name for field in dataclasses.fields(cls)}
-    fields = {
-        name if name in known else _RENAMED_FIELDS.get(name, name): from_json(item)
+    fields: dict[str, Any] = {
+        name if name in known else _RENAMED_FIELDS.get(str(name), str(name)): from_json(item)
         for name, item in value.items()
         if name != "class"
     }

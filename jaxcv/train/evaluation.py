@@ -31,19 +31,19 @@ def make_evaluator(run: Run) -> Callable[[Variables], Summary]:
         pending: Any = evaluate_batch(variables, 0)
         for step in range(1, steps + 1):
             # The next batch is under way before this one's sums are fetched.
-            (metrics, examples), pending = (
+            (metrics, arrays), pending = (
                 pending,
                 evaluate_batch(variables, step) if step < steps else None,
             )
             total = add_metrics(total, metrics)
-            parts.append(jax.device_get(examples))
-        return {**task.summary(total), **task.aggregate(join_examples(parts))}
+            parts.append(jax.device_get(arrays))
+        return {**task.summary(total), **task.aggregate(join_batches(parts))}
 
     return evaluate
 
 
-def join_examples(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Puts the examples of all batches together, [N, ...], without those whose `mask` is False."""
+def join_batches(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins the per-example arrays of all batches, [N, ...], without the rows whose `mask` is False."""
     return {
         name: np.concatenate([part[name][part["mask"]] for part in parts])
         for name in parts[0]
@@ -51,8 +51,8 @@ def join_examples(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def collect_examples(run: Run, variables: Variables) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The task's `examples` of the test records, [N, ...], and the record [N] that each is of.
+def collect_per_example(run: Run, variables: Variables) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The task's `per_example` arrays of the test records, [N, ...], and the record [N] of each row.
 
     Records that could not be read are not among them.
     """
@@ -66,7 +66,7 @@ def collect_examples(run: Run, variables: Variables) -> tuple[dict[str, np.ndarr
     records = [
         step * batches.batch_size + np.flatnonzero(part["mask"]) for step, part in enumerate(parts)
     ]
-    return join_examples(parts), np.concatenate(records)
+    return join_batches(parts), np.concatenate(records)
 
 
 def add_metrics(total: Any, metrics: Any) -> Any:

@@ -28,6 +28,7 @@ from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.optimizer import LAMB, LARS, Muon
 from jaxcv.train.parallel import DeviceMap, is_sharded
 from jaxcv.train.state import TrainState, create_state, state_layout
+from jaxcv.train.training_data import TrainingData
 
 # Data sets up to this size are kept in device memory, unless the runtime says otherwise.
 RESIDENT_LIMIT = 2 * 2**30
@@ -67,15 +68,21 @@ class Run:
         """The Optax transformation for the length of this run."""
         return self.experiment.optimizer.transformation(self.total_steps, self.sharded)
 
-    def create_state(self) -> TrainState:
-        """The state at step 0, on the devices."""
+    def create_state(self, *, to_restore: bool = False) -> TrainState:
+        """The state at step 0, on the devices.
+
+        Args:
+            to_restore: a checkpoint is to replace it, so that no record is read for it.
+        """
+        task = self.experiment.task
         return create_state(
             self.experiment.model,
             self.optimizer,
             self.image_shape,
             seed=self.experiment.seed,
             ema=self.experiment.ema_decay is not None,
-            task=self.experiment.task,
+            task=task,
+            data=None if to_restore else TrainingData(self.train_source, task.class_count()),
             shardings=self.device_map.shardings(self.layout),
         )
 
@@ -193,7 +200,9 @@ def open_workdir(
         raise SetupError(f"{workdir} holds no checkpoint; train first")
     if step is not None and step not in steps:
         raise SetupError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
-    return run, checkpoints.restore(run.create_state(), steps[-1] if step is None else step)
+    return run, checkpoints.restore(
+        run.create_state(to_restore=True), steps[-1] if step is None else step
+    )
 
 
 def choose_devices(runtime: Runtime) -> list[jax.Device]:

@@ -12,6 +12,7 @@ from flax import struct
 from jax.sharding import PartitionSpec as P
 
 from jaxcv.train.task import Task
+from jaxcv.train.training_data import TrainingData
 
 Variables = dict[str, Any]
 
@@ -24,7 +25,7 @@ class TrainState:
         step: [] int32, batches consumed so far. It alone decides which batch comes next.
         params: learned weights, float32.
         model_state: the model's other collections, such as BatchNorm statistics; {} where there are none.
-        task_state: what the task's head carries, such as a margin's statistics; () for nothing.
+        task_state: what the task's objective carries, such as a margin's statistics; () for nothing.
         opt_state: the state of the Optax transformation.
         key: the run's PRNG key. It never changes: each step folds its number into it.
         ema: exponential moving average of `params` and `model_state`, or None.
@@ -56,6 +57,7 @@ def create_state(
     seed: int,
     ema: bool = False,
     task: Task | None = None,
+    data: TrainingData | None = None,
     shardings: Any = None,
 ) -> TrainState:
     """Initialises a state at step 0.
@@ -66,7 +68,8 @@ def create_state(
         image_shape: (H, W, C) of one image as the model sees it, after augmentation and preprocessing.
         seed: the run's seed.
         ema: whether to keep an exponential moving average, which starts at the initial weights.
-        task: gives the task's state; None for a task without.
+        task: whose objective's state it holds; None for none.
+        data: the training records that this state starts from; None where only shapes matter.
         shardings: where each array is made, a pytree like the state's (or a prefix of it): a large
             classifier is never whole on one device. None for the default device.
     """
@@ -81,7 +84,7 @@ def create_state(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=variables,
-            task_state=() if task is None else task.init_state(),
+            task_state=() if task is None else task.init_state(data),
             opt_state=optimizer.init(params),
             key=run_key,
             ema={"params": params, **variables} if ema else None,

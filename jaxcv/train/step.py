@@ -85,11 +85,12 @@ def make_device_sums(
             mutable=list(model_state),
             rngs={"dropout": key},
         )
-        head_key = jax.random.fold_in(key, 1)
-        outputs, task_state = task.head(outputs, batch, task_state, head_key)
-        values, weights = task.loss(outputs, batch)
+        loss_key = jax.random.fold_in(key, 1)
+        values, weights, metrics, task_state = task.loss_and_metrics(
+            outputs, batch, task_state, loss_key
+        )
         total = jnp.sum(values)
-        sums = (total, jnp.sum(weights), task.metrics(outputs, batch))
+        sums = (total, jnp.sum(weights), metrics)
         return total, (sums, (dict(updated_state), task_state))
 
     gradient_of = jax.grad(loss_sum, has_aux=True)
@@ -243,18 +244,18 @@ def update_average(
 def make_eval_step(
     model: nn.Module, task: Task, preprocess: Sequence[Preprocessing] = ()
 ) -> Callable[[Variables, Batch], tuple[Any, dict[str, jax.Array]]]:
-    """Builds `eval_step(variables, batch) -> (metrics, examples)` of the global batch.
+    """Builds `eval_step(variables, batch) -> (metrics, per-example arrays)` of the global batch.
 
-    Metrics are summed; examples, where the task wants any, come with the batch's `mask`.
+    Metrics are summed; the arrays, where the task has any, come with the batch's `mask`.
     """
 
     def eval_step(variables: Variables, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
         batch = preprocess_batch(batch, preprocess)
         outputs: Any = model.apply(variables, batch["image"], train=False)
-        examples = task.examples(outputs, batch)
-        if examples:
-            examples = jax.lax.all_gather({**examples, "mask": batch["mask"]}, AXIS, tiled=True)
-        return jax.lax.psum(task.metrics(outputs, batch), AXIS), examples
+        arrays = task.per_example(outputs, batch)
+        if arrays:
+            arrays = jax.lax.all_gather({**arrays, "mask": batch["mask"]}, AXIS, tiled=True)
+        return jax.lax.psum(task.metrics(outputs, batch), AXIS), arrays
 
     return eval_step
 

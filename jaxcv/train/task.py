@@ -3,52 +3,110 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jax
 import numpy as np
 
+if TYPE_CHECKING:
+    from jaxcv.train.training_data import TrainingData
+
 Batch = dict[str, jax.Array]
 
 
-class Task(abc.ABC):
-    """What a model's outputs mean: a frozen dataclass that gives the abstract methods a body.
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """One of the numbers that matter in a task's evaluation, and how it is shown everywhere.
 
-    A new task is one new file, and nothing to register. The other methods have a default that most
-    tasks keep. All but `summary` and
-    `aggregate`, which run on the host, are called inside the mapped axis `AXIS`.
+    Attributes:
+        name: key in the task's summary, and in metrics.jsonl.
+        title: what people read, such as "Mean IoU".
+        fraction: a number in [0, 1], shown in percent.
+        unit: after the number, such as "degrees".
+        better: which way is improvement; None where neither is.
     """
 
-    # The label of what counts for nothing, such as pixels of no class; None where there is none.
+    name: str
+    title: str
+    fraction: bool = False
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = "higher"
+
+
+class Task(abc.ABC):
+    """What a model's outputs mean: a frozen dataclass that implements the abstract methods.
+
+    A new task is one new folder, or one file, and nothing is registered. The other methods have a
+    default that suits most tasks. All but `init_state`, `summary`, `aggregate` and `presentation`,
+    which run on the host, are called inside the mapped axis `jaxcv.devices.AXIS`.
+    """
+
+    # Label excluded from the loss and the metrics, such as that of unlabelled pixels; None for none.
     ignore_label: int | None = None
     # What a record has besides its image.
     annotations: tuple[str, ...] = ("label",)
-    # The sum of weights by which that of values is divided is at least this.
+    # Lower bound on the loss denominator.
     least_weight: float = 1e-12
+    # The numbers of an evaluation that matter, most important first.
+    headlines: ClassVar[tuple[Headline, ...]] = (
+        Headline(name="loss", title="Loss", better="lower"),
+    )
 
     @abc.abstractmethod
     def class_count(self) -> int | None:
-        """Gives the number of classes of the training labels, or None where they are no classes."""
+        """The number of classes of the training labels; None where labels are not classes."""
 
     @abc.abstractmethod
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
-        """Raises ValueError, with what to change, where a model's outputs do not fit the task.
+        """Raises ValueError, saying what to change, where a model's outputs do not fit the task.
 
         Args:
-            outputs: what the model gives in evaluation, as `jax.ShapeDtypeStruct`s.
-            images: [B,H,W,C], what it was given.
+            outputs: what the model returns in evaluation, as `jax.ShapeDtypeStruct`s.
+            images: [B,H,W,C], its input.
         """
 
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """What the objective carries from step to step, such as a margin's statistics: a pytree.
+
+        Args:
+            data: the training records; None where only shapes matter, since a checkpoint replaces
+                the values.
+        """
+        return ()
+
     @abc.abstractmethod
-    def loss(self, outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Gives (values [B], weights [B]), float32, both 0 where `batch["mask"]` is False.
+    def loss(
+        self, outputs: Any, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """The loss of each example of a training batch, and the objective's next state.
 
         The objective is sum(values) / max(sum(weights), `least_weight`) over the global batch.
+
+        Args:
+            outputs: of the model, in training.
+            batch: this device's rows.
+            state: from `init_state`, or of the step before.
+            key: PRNG key of this step and device, for objectives that sample.
+
+        Returns:
+            `(values [B], weights [B], state)`, float32, both 0 where `batch["mask"]` is False. The
+            state must be equal on all devices.
         """
 
     @abc.abstractmethod
     def metrics(self, outputs: Any, batch: Batch) -> Any:
-        """Gives a pytree of sums and counts, which adds up over batches and devices."""
+        """A pytree of sums and counts, which adds up over batches and devices."""
+
+    def loss_and_metrics(
+        self, outputs: Any, batch: Batch, state: Any, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, Any, Any]:
+        """What a training step asks for: `(values, weights, metrics, state)`.
+
+        A task overrides this where loss and metrics come from one computation.
+        """
+        values, weights, state = self.loss(outputs, batch, state, key)
+        return values, weights, self.metrics(outputs, batch), state
 
     @abc.abstractmethod
     def summary(self, metrics: Any) -> dict[str, Any]:
@@ -56,33 +114,25 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def predict(self, outputs: Any) -> dict[str, jax.Array]:
-        """Gives arrays with leading axis B: what `jaxcv predict` writes for each example."""
+        """Arrays with leading axis B: what `jaxcv predict` writes for each example."""
 
-    def init_state(self) -> Any:
-        """Gives what `head` carries from step to step, such as a margin's statistics: a pytree."""
-        return ()
-
-    def head(self, outputs: Any, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any]:
-        """Gives the outputs that `loss` and `metrics` of a training step read, and the next state.
-
-        Args:
-            outputs: of the model, in training.
-            batch: this device's rows.
-            state: from `init_state`, or of the step before.
-            key: PRNG key of this step and device.
-        """
-        return outputs, state
-
-    def examples(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
-        """Gives arrays with leading axis B that the evaluation wants of every example, not summed.
+    def per_example(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
+        """Arrays with leading axis B that an evaluation needs of every example, not summed.
 
         Embeddings, say, or detections; {} where sums are enough.
         """
         return {}
 
-    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Turns the `examples` of all N test records, [N, ...] in order, into named numbers."""
+    def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Turns the `per_example` arrays of all N test records, [N, ...] in order, into named numbers."""
         return {}
+
+    def presentation(self) -> Any:
+        """How the task is shown, a `jaxcv.report.Presentation`; None for the plain one.
+
+        It is imported here, in the body, so that training loads nothing of what draws.
+        """
+        return None
 
 
 def check_logits(outputs: Any, images: jax.ShapeDtypeStruct, count: int) -> None:

@@ -34,15 +34,11 @@ def test_every_task_keeps_the_contract(task, outputs, classes):
         task.check_outputs(jax.ShapeDtypeStruct((12, 7), jnp.float32), images)
     with pytest.raises(ValueError, match="the model gives dict, but the task wants logits"):
         task.check_outputs({}, images)
-    assert (task.init_state(), task.head(3, {}, (), None), task.examples(3, {})) == (
-        (),
-        (3, ()),
-        {},
-    )
+    assert (task.init_state(), task.per_example(3, {}), task.presentation()) == ((), {}, None)
     assert task.aggregate({}) == {}
     scores = jnp.asarray(RNG.normal(size=(12, outputs)), jnp.bfloat16)
     rows = batch(RNG.integers(0, classes or 5, 12).astype(np.int32))
-    values, weights = jax.jit(task.loss)(scores, rows)
+    values, weights, _ = jax.jit(task.loss)(scores, rows)
     assert values.shape == weights.shape == (12,)
     assert values.dtype == weights.dtype == jnp.float32
     np.testing.assert_array_equal(weights, MASK.astype(np.float32))
@@ -62,11 +58,11 @@ def test_classification_by_hand():
     # One row: logits (ln 3, 0), so that the probabilities are 3/4 and 1/4.
     outputs = jnp.array([[np.log(3.0), 0.0]])
     rows = {"label": jnp.array([1]), "mask": jnp.array([True])}
-    values, _ = Classification(num_classes=2).loss(outputs, rows)
+    values, _, _ = Classification(num_classes=2).loss(outputs, rows)
     assert float(values[0]) == pytest.approx(np.log(4), rel=1e-6)
-    smoothed, _ = Classification(num_classes=2, label_smoothing=0.2).loss(outputs, rows)
+    smoothed, _, _ = Classification(num_classes=2, label_smoothing=0.2).loss(outputs, rows)
     assert float(smoothed[0]) == pytest.approx(0.9 * np.log(4) + 0.1 * np.log(4 / 3), rel=1e-6)
-    weighted, _ = Classification(num_classes=2, class_weights=(1.0, 3.0)).loss(outputs, rows)
+    weighted, _, _ = Classification(num_classes=2, class_weights=(1.0, 3.0)).loss(outputs, rows)
     assert float(weighted[0]) == pytest.approx(3 * np.log(4), rel=1e-6)
     prediction = Classification(num_classes=2).predict(outputs)
     assert int(prediction["prediction"][0]) == 0
@@ -99,7 +95,7 @@ def test_mixed_labels_are_distributions():
     outputs = jnp.array([[1.0, 2.0, 0.5]])
     task = Classification(num_classes=3)
     rows = {"label": jnp.array([[0.3, 0.0, 0.7]]), "mask": jnp.array([True])}
-    values, _ = task.loss(outputs, rows)
+    values, _, _ = task.loss(outputs, rows)
     pure = [
         float(task.loss(outputs, {**rows, "label": jnp.array([label])})[0][0]) for label in range(3)
     ]
@@ -110,7 +106,7 @@ def test_binary_by_hand():
     # Logit ln 3: probability 3/4.
     outputs = jnp.array([[np.log(3.0)], [np.log(3.0)]])
     rows = {"label": jnp.array([1, 0]), "mask": jnp.array([True, True])}
-    values, _ = BinaryClassification(positive_weight=2.0).loss(outputs, rows)
+    values, _, _ = BinaryClassification(positive_weight=2.0).loss(outputs, rows)
     np.testing.assert_allclose(values, [2 * np.log(4 / 3), np.log(4)], rtol=1e-6)
     predicted = BinaryClassification().predict(outputs)
     np.testing.assert_allclose(predicted["probabilities"][0], [0.25, 0.75], rtol=1e-6)

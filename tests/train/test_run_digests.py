@@ -1,8 +1,8 @@
 """Three short runs end in the weights that they had at commit 947f774, before the code was rearranged.
 
 `run_digests.json` holds their last training loss and, by machine, the SHA-256 of their weights: XLA's sums
-depend on its version, on the number of cores and on the processor's vector instructions. On a machine that is not there the loss
-is compared, which rounding alone may change.
+depend on its version, on the number of cores and on the processor's vector instructions. On a machine
+that is not there the loss is compared, which rounding alone may change.
 
     python -m tests.train.test_run_digests     # prints what this code gives on this machine
 """

@@ -31,13 +31,15 @@ class BinaryClassification(Task):
         """The labels are 0 and 1."""
         return 2
 
-    def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: jax.Array, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """Sigmoid cross-entropy per example."""
         labels = batch["label"].astype(jnp.float32)
         values = losses.sigmoid_cross_entropy(
             outputs[:, 0], labels, positive_weight=self.positive_weight
         )
-        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32)
+        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32), state
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> BinaryMetrics:
         """Counts at the threshold 0 of the logit, and the sum of the plain cross-entropy."""

@@ -37,7 +37,9 @@ class Classification(Task):
         """As many as there are logits."""
         return self.num_classes
 
-    def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: jax.Array, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """Softmax cross-entropy per example, for labels [B] or, after mixing, distributions [B,C]."""
         values = losses.softmax_cross_entropy(
             outputs,
@@ -46,7 +48,7 @@ class Classification(Task):
             class_weights=jnp.array(self.class_weights) if self.class_weights else None,
         )
         weights = batch["mask"].astype(jnp.float32)
-        return jnp.where(batch["mask"], values, 0.0), weights
+        return jnp.where(batch["mask"], values, 0.0), weights, state
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> ClassificationMetrics:
         """Sums for accuracy, confusion and calibration; the loss is the plain cross-entropy."""

@@ -124,12 +124,14 @@ class Detection(Task):
         real = batch["mask"][:, None]
         return found._replace(positive=found.positive & real, counted=found.counted & real)
 
-    def loss(self, outputs: DetectionOutputs, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: DetectionOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """Sums of each image's losses, and its positive anchors; see the class."""
         targets = self.targets(outputs, batch)
         class_loss, box_loss, centerness_loss = self._parts(outputs, targets)
         values = class_loss + self.box_weight * box_loss + self.centerness_weight * centerness_loss
-        return values, jnp.sum(targets.positive, axis=1, dtype=jnp.float32)
+        return values, jnp.sum(targets.positive, axis=1, dtype=jnp.float32), state
 
     def _parts(
         self, outputs: DetectionOutputs, targets: Targets
@@ -222,7 +224,7 @@ class Detection(Task):
         found = jax.vmap(of_image)(boxes, self.scores(outputs))
         return dict(zip(("boxes", "scores", "classes"), found))
 
-    def examples(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, jax.Array]:
+    def per_example(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, jax.Array]:
         """Detections and objects of each image, in pixels of the image as it is stored."""
         found = self.predict(outputs)
         return {
@@ -233,9 +235,9 @@ class Detection(Task):
             **{name: batch[name] for name in ("classes", "ignored", "area")},
         }
 
-    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
         """The figures of COCO and of Pascal VOC."""
-        return detection_summary(examples, self.num_classes)
+        return detection_summary(per_example, self.num_classes)
 
 
 def in_original(boxes: jax.Array, placement: jax.Array) -> jax.Array:

@@ -91,10 +91,12 @@ class MetricLearning(Task):
         """Wants embeddings [B,D]."""
         check_embeddings(outputs, images)
 
-    def loss(self, outputs: EmbeddingOutputs, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: EmbeddingOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """The objective per row of the batch of all devices."""
         values = self.objective.of_batch(outputs.embedding, batch["label"], batch["mask"])
-        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32)
+        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32), state
 
     def metrics(self, outputs: EmbeddingOutputs, batch: Batch) -> MarginMetrics:
         """The number of rows."""
@@ -104,13 +106,13 @@ class MetricLearning(Task):
         """The number of pictures."""
         return {"count": int(metrics.count)}
 
-    def examples(self, outputs: EmbeddingOutputs, batch: Batch) -> dict[str, jax.Array]:
+    def per_example(self, outputs: EmbeddingOutputs, batch: Batch) -> dict[str, jax.Array]:
         """The embeddings, with the people they belong to."""
         return {"embedding": outputs.embedding, "label": batch["label"]}
 
-    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
         """Equal error rate, true accept rates and area under the curve, over all pairs."""
-        return compare_all_pairs(examples, self.false_accept_rates)
+        return compare_all_pairs(per_example, self.false_accept_rates)
 
     def predict(self, outputs: EmbeddingOutputs) -> dict[str, jax.Array]:
         """The embedding."""

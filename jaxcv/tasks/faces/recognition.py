@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,11 @@ from jaxcv.metrics.pairs import pair_scores
 from jaxcv.metrics.verification import verification_summary
 from jaxcv.models import EmbeddingOutputs
 from jaxcv.train.task import Batch, Task
+from jaxcv.train.training_data import TrainingData
 
 _NOBODY = -1
 # Beyond this, evaluation draws impostor pairs at random: 130 MB of scores.
 _MOST_IMPOSTORS = 10_000_000
-
-
-class FaceHead(NamedTuple):
-    """What the head makes of a batch.
-
-    Attributes:
-        result: loss, hits and cosines of each row.
-        norm: [B] lengths of the embeddings.
-    """
-
-    result: LinearCrossEntropy
-    norm: jax.Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +60,49 @@ class FaceRecognition(Task):
                 f"say --model.num-classes {self.num_classes}"
             )
 
-    def init_state(self) -> Any:
-        """The margin's."""
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """The margin's statistics."""
         return self.margin.init()
 
-    def head(
+    def loss(
+        self,
+        outputs: EmbeddingOutputs,
+        batch: Batch,
+        state: Any = (),
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """The margin softmax's cross-entropy per picture, over the classes of all devices."""
+        result = self._softmax(outputs, batch, state, key)
+        return result.loss, batch["mask"].astype(jnp.float32), result.margin_state
+
+    def metrics(self, outputs: EmbeddingOutputs, batch: Batch) -> MarginMetrics:
+        """The number of pictures: the people of an evaluation are not those of training."""
+        return MarginMetrics.counted(batch["mask"])
+
+    def loss_and_metrics(
         self, outputs: EmbeddingOutputs, batch: Batch, state: Any, key: jax.Array
-    ) -> tuple[FaceHead, Any]:
-        """The softmax over all devices' classes, of this device's rows."""
+    ) -> tuple[jax.Array, jax.Array, MarginMetrics, Any]:
+        """As `loss`, with sums of the same softmax: hits, margin violations, cosines, norms."""
+        result = self._softmax(outputs, batch, state, key)
+        norm = jnp.linalg.norm(outputs.embedding.astype(jnp.float32), axis=-1)
+        metrics = MarginMetrics.from_rows(
+            loss=result.loss,
+            correct=result.correct,
+            separated=result.separated,
+            cosine=result.target_score,
+            norm=jax.lax.stop_gradient(norm),
+            mask=batch["mask"],
+        )
+        return result.loss, batch["mask"].astype(jnp.float32), metrics, result.margin_state
+
+    def _softmax(
+        self, outputs: EmbeddingOutputs, batch: Batch, state: Any, key: jax.Array | None
+    ) -> LinearCrossEntropy:
         labels = jnp.where(batch["mask"], batch["label"], _NOBODY)
         classifier, sample = outputs.classifier, None
         assert classifier is not None, "checked before training"
         if self.sampling_rate < 1:
+            assert key is not None, "sampling classes needs a key"
             sample = losses.sample_classes(
                 key,
                 labels,
@@ -92,7 +112,7 @@ class FaceRecognition(Task):
                 axis_name=AXIS,
             )
             classifier = classifier[sample.rows]
-        result = losses.linear_softmax_cross_entropy(
+        return losses.linear_softmax_cross_entropy(
             outputs.embedding,
             classifier,
             labels,
@@ -103,25 +123,6 @@ class FaceRecognition(Task):
             sample=sample,
             axis_name=AXIS,
         )
-        norm = jnp.linalg.norm(outputs.embedding.astype(jnp.float32), axis=-1)
-        return FaceHead(result, jax.lax.stop_gradient(norm)), result.margin_state
-
-    def loss(self, outputs: FaceHead, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """The margin softmax's cross-entropy per picture."""
-        return outputs.result.loss, batch["mask"].astype(jnp.float32)
-
-    def metrics(self, outputs: FaceHead | EmbeddingOutputs, batch: Batch) -> MarginMetrics:
-        """Of a training batch the head's sums; of other people's pictures only the number."""
-        if isinstance(outputs, EmbeddingOutputs):
-            return MarginMetrics.counted(batch["mask"])
-        return MarginMetrics.from_rows(
-            loss=outputs.result.loss,
-            correct=outputs.result.correct,
-            separated=outputs.result.separated,
-            cosine=outputs.result.target_score,
-            norm=outputs.norm,
-            mask=batch["mask"],
-        )
 
     def summary(self, metrics: MarginMetrics) -> dict[str, Any]:
         """Loss, accuracy, margin violations, target angle and norm in training; else the count."""
@@ -129,13 +130,13 @@ class FaceRecognition(Task):
             return summary(metrics)
         return {"count": int(metrics.count)}
 
-    def examples(self, outputs: EmbeddingOutputs, batch: Batch) -> dict[str, jax.Array]:
+    def per_example(self, outputs: EmbeddingOutputs, batch: Batch) -> dict[str, jax.Array]:
         """The embeddings, with the people they belong to."""
         return {"embedding": outputs.embedding, "label": batch["label"]}
 
-    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
         """Equal error rate, true accept rates and area under the curve, over all pairs."""
-        return compare_all_pairs(examples, self.false_accept_rates)
+        return compare_all_pairs(per_example, self.false_accept_rates)
 
     def predict(self, outputs: EmbeddingOutputs) -> dict[str, jax.Array]:
         """The embedding."""

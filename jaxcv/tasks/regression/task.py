@@ -31,11 +31,13 @@ class Regression(Task):
         """Labels are numbers, not classes."""
         return
 
-    def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: jax.Array, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """Squared or absolute error per example."""
         error = losses.mean_squared_error if self.error == "squared" else losses.mean_absolute_error
         values = error(outputs, batch["label"].astype(jnp.float32)[:, None])
-        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32)
+        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32), state
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> RegressionMetrics:
         """Sums for both errors and the coefficient of determination."""

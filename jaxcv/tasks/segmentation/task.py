@@ -112,7 +112,9 @@ class Segmentation(Task):
         """As many as there are logits at a pixel; the ignored label is none of them."""
         return self.num_classes
 
-    def loss(self, outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(
+        self, outputs: Any, batch: Batch, state: Any = (), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """Sums of the pixel loss, and region losses times the pixels they are of; see the class."""
         labels = self._labels(batch)
         values, weights = self._head_loss(main_logits(outputs), labels)
@@ -121,7 +123,7 @@ class Segmentation(Task):
             # Both heads have the same weights, but where each keeps its own hard pixels: ties.
             fraction = weights / jnp.maximum(auxiliary_weights, 1)
             values = values + self.auxiliary_weight * auxiliary * fraction
-        return values, weights
+        return values, weights, state
 
     def _labels(self, batch: Batch) -> jax.Array:
         """[B,H,W] int32; every pixel of a padding row is ignored."""
@@ -188,7 +190,7 @@ class Segmentation(Task):
             ignore_label=self.ignore_label,
         )
 
-    def examples(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
+    def per_example(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
         """Counts of each image's edges, [B,4,C] int32: too slow to be made in every training step."""
         if self.boundary_tolerance is None:
             return {}
@@ -202,11 +204,11 @@ class Segmentation(Task):
         )
         return {"boundary": jnp.stack(counts, axis=1)}
 
-    def aggregate(self, examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
         """Boundary F1, over all images and within each."""
-        if "boundary" not in examples:
+        if "boundary" not in per_example:
             return {}
-        return boundary_summary(BoundaryCounts(*np.moveaxis(examples["boundary"], 1, 0)))
+        return boundary_summary(BoundaryCounts(*np.moveaxis(per_example["boundary"], 1, 0)))
 
     def summary(self, metrics: SegmentationMetrics) -> dict[str, Any]:
         """Loss, IoU, accuracy, Dice, by class and as means; confusion matrix."""

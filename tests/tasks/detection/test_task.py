@@ -98,7 +98,7 @@ def test_loss_is_what_loops_give():
     task = Detection(num_classes=C, box_weight=2.0, centerness_weight=0.5)
     examples = batch()
     examples["ignored"] = examples["ignored"].at[2, 1].set(True)
-    values, weights = jax.jit(task.loss)(outputs(), examples)
+    values, weights, _ = jax.jit(task.loss)(outputs(), examples)
     wanted, count = parts_by_loops(task, outputs(), examples)
     assert count[:3].min() > 0
     np.testing.assert_array_equal(weights, count)
@@ -187,9 +187,9 @@ def test_a_perfect_detector_has_no_box_loss_and_average_precision_one():
         regression=out.coding.encode(boxes, ANCHORS.boxes),
         centerness=jnp.full((B, N), 12.0),
     )
-    values, _ = task.loss(out, examples)
+    values, _, _ = task.loss(out, examples)
     assert np.all(values < 1e-2)
-    told = {name: np.asarray(x)[:3] for name, x in task.examples(out, examples).items()}
+    told = {name: np.asarray(x)[:3] for name, x in task.per_example(out, examples).items()}
     summary = task.aggregate(told)
     found = {c for c in np.asarray(targets.classes[:3]).ravel() if c < C}
     assert found == {int(c) for c in np.asarray(examples["classes"][:3]).ravel() if c >= 0}
@@ -202,7 +202,7 @@ def test_detections_come_back_in_pixels_of_the_stored_image():
     # A stored image of 64 x 40 pixels, shrunk by 2 and put 2 pixels down.
     examples["placement"] = jnp.tile(jnp.array([0.5, 0.5, 0.0, 2.0]), (B, 1))
     task, out = Detection(num_classes=C, score_threshold=0.0, max_detections=7), outputs()
-    found, told = task.predict(out), task.examples(out, examples)
+    found, told = task.predict(out), task.per_example(out, examples)
     assert found["boxes"].shape == (B, 7, 4)
     assert np.all(np.diff(found["scores"], axis=1) <= 0)
     expected = (np.asarray(found["boxes"]) - [0, 2, 0, 2]) * 2

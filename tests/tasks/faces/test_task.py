@@ -17,14 +17,14 @@ DEVICES = DeviceMap(jax.devices()[:2])
 RNG = np.random.default_rng(0)
 
 
-def head_of(task, embedding, classifier, batch):
-    """Runs a task's head, loss and metrics on two devices; values [B], summed metrics."""
+def on_two_devices(task, embedding, classifier, batch):
+    """Runs a task's loss and metrics on two devices; values [B], summed metrics."""
 
     def step(embedding, classifier, batch):
         outputs = EmbeddingOutputs(embedding, classifier)
-        outputs, _ = task.head(outputs, batch, task.init_state(), jax.random.key(0))
-        values, weights = task.loss(outputs, batch)
-        return values, weights, jax.lax.psum(task.metrics(outputs, batch), "devices")
+        state, key = task.init_state(), jax.random.key(0)
+        values, weights, metrics, _ = task.loss_and_metrics(outputs, batch, state, key)
+        return values, weights, jax.lax.psum(metrics, "devices")
 
     layout = (P("devices"), P("devices"), P())
     mapped = DEVICES.map(step, (0, 0, 0), out=layout)
@@ -38,7 +38,7 @@ def test_head_by_hand():
     embedding = 2 * np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     batch = {"label": np.array([0, 0, 0, 1], np.int32), "mask": np.array([True, True, True, False])}
     task = FaceRecognition(num_classes=2, margin=CosFace(scale=1.0, margin=0.2))
-    values, weights, metrics = head_of(task, embedding, classifier, batch)
+    values, weights, metrics = on_two_devices(task, embedding, classifier, batch)
     cos, sin = np.cos(angles[:3]), np.sin(angles[:3])
     np.testing.assert_allclose(values[:3], np.log1p(np.exp(sin - (cos - 0.2))), rtol=1e-5)
     assert float(values[3]) == 0
@@ -61,7 +61,7 @@ def test_sampling_everything_is_the_full_softmax():
         FaceRecognition(num_classes=7, margin=NormFace(scale=4.0), sampling_rate=rate)
         for rate in (1.0, 0.999)  # All rows, once without and once with a sample of all.
     ]
-    full, sampled = (head_of(task, embedding, classifier, batch)[0] for task in tasks)
+    full, sampled = (on_two_devices(task, embedding, classifier, batch)[0] for task in tasks)
     np.testing.assert_allclose(full, sampled, rtol=1e-6)
     dense = losses.softmax_cross_entropy(
         4 * losses.l2_normalize(embedding) @ losses.l2_normalize(classifier[:7]).T, batch["label"]
@@ -89,7 +89,7 @@ def test_pairs_are_those_of_the_whole_batch(objective, reference):
     embedding = RNG.normal(size=(8, 4)).astype(np.float32)
     batch = {"label": np.array([0, 1, 2, 3, 0, 1, 2, 3], np.int32), "mask": np.ones(8, bool)}
     task = MetricLearning(num_classes=4, objective=objective)
-    values, _, metrics = head_of(task, embedding, np.zeros((2, 4), np.float32), batch)
+    values, _, metrics = on_two_devices(task, embedding, np.zeros((2, 4), np.float32), batch)
     # No person has two pictures on one device: without a gather there would be no pair.
     wanted = reference(jnp.asarray(embedding), jnp.asarray(batch["label"]))
     np.testing.assert_allclose(jnp.mean(values), jnp.mean(wanted), rtol=1e-5)

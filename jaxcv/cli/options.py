@@ -13,7 +13,8 @@ import tyro
 from jaxcv.cache import cache_directory
 from jaxcv.cli.presets import presets
 from jaxcv.errors import UsageError, nearest
-from jaxcv.train import Experiment, Runtime
+from jaxcv.report.presentation import NoOptions, Presentation, presentation_of
+from jaxcv.train import Experiment, Runtime, read_config
 
 
 def load_preset(name: str) -> Experiment:
@@ -57,7 +58,31 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def run_options(command: str, words: list[str], *, in_gallery: bool = False, **fields: Any) -> Any:
+def presentation_at(words: list[str]) -> Presentation:
+    """How the task of the run that the first word names is shown; the plain way where none is named.
+
+    It is looked up before the options are parsed, so that a command has those of the run's task and
+    of no other.
+
+    Raises:
+        ConfigError: where the first word is no work directory of a run.
+    """
+    if not words or words[0].startswith("-"):
+        return Presentation()
+    for place, word in enumerate(words[:-1]):
+        if word == "--preset":
+            load_preset(words[place + 1])  # So that its classes are known.
+    return presentation_of(read_config(Path(words[0]) / "config.json").task)
+
+
+def run_options(
+    command: str,
+    words: list[str],
+    *,
+    in_gallery: bool = False,
+    task_options: type = NoOptions,
+    **fields: Any,
+) -> Any:
     """Reads the options that all commands on a work directory share, and `fields` of their own.
 
     Args:
@@ -65,6 +90,7 @@ def run_options(command: str, words: list[str], *, in_gallery: bool = False, **f
         words: the command line after it.
         in_gallery: the first word names a gallery, and --workdir the run; else the first word names
             the run.
+        task_options: a dataclass of options of the run's task alone, parsed into `task`.
         **fields: (type, default, help) by name.
     """
     shared = {
@@ -83,6 +109,11 @@ def run_options(command: str, words: list[str], *, in_gallery: bool = False, **f
             *(
                 (name, option(kind, text), field(default=default))
                 for name, (kind, default, text) in {**fields, **shared}.items()
+            ),
+            (
+                "task",
+                Annotated[task_options, tyro.conf.arg(name="")],
+                field(default=task_options()),
             ),
             ("runtime", Annotated[Runtime, tyro.conf.arg(name="")], field(default=Runtime())),
         ],

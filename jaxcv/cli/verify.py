@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tyro
 
 from jaxcv.cli.options import run_options
-from jaxcv.data.faces import VerificationPairs, read_pairs, read_verification_bin
 from jaxcv.errors import UsageError
 from jaxcv.faces.gallery.device_gallery import DeviceGallery
 from jaxcv.faces.pair_figure import pair_figure
@@ -28,9 +27,8 @@ from jaxcv.tasks.faces.verification import (
     Threshold,
     evaluated_threshold,
     stored_threshold,
-    verify_pairs,
 )
-from jaxcv.train import Run, TrainState, open_workdir
+from jaxcv.train import Run, chosen_variables, open_workdir
 from jaxcv.train.state import Variables
 
 _FALSE_ACCEPT_RATE = 0.01
@@ -48,25 +46,6 @@ THRESHOLD_OPTIONS: dict[str, Any] = {
         "instead of a threshold: the fraction of pairs of different people of the run's test set that "
         f"may be taken for one; None with no threshold: {_FALSE_ACCEPT_RATE}",
     ),
-}
-PAIR_OPTIONS: dict[str, Any] = {
-    "pairs": (
-        Path | None,
-        None,
-        "evaluate on this list of pairs of faces: InsightFace's .bin, or a pairs.txt like LFW's",
-    ),
-    "root": (Path | None, None, "the folder of people that a pairs.txt is about"),
-    "flip": (
-        bool | None,
-        None,
-        "of --pairs: add the embedding of the mirror image; None: both with and without",
-    ),
-    "pixel_order": (
-        Literal["rgb", "bgr"] | None,
-        None,
-        "of a .bin that holds colour images as pixels: their order, which the file does not tell",
-    ),
-    "ema": (bool, False, "of --pairs: embed with the averaged weights"),
 }
 PHOTOS = tyro.conf.Positional[tuple[str, ...]]
 
@@ -144,56 +123,11 @@ def verify(words: list[str]) -> int:
     return 0
 
 
-def evaluate_pairs(
-    run: Run, state: TrainState, options: Any
-) -> tuple[dict[str, dict[str, Any]], str]:
-    """Evaluates a run on a list of pairs, see `PAIR_OPTIONS`.
-
-    Returns:
-        Results by name, and what they are about.
-    """
-    check_embedder(run, options.workdir)
-    variables = chosen_variables(state, options.ema)
-    pairs = _read_pairs(run, options)
-    flips = (False, True) if options.flip is None else (options.flip,)
-    results = {
-        "with mirror images" if flip else "without mirror images": verify_pairs(
-            run, variables, pairs, flip_test=flip
-        )
-        for flip in flips
-    }
-    return results, f"{len(pairs)} pairs of {len(pairs.images)} pictures in {options.pairs}"
-
-
-def chosen_variables(state: TrainState, ema: bool) -> Variables:
-    """The raw or the averaged weights of a checkpoint.
-
-    Raises:
-        UsageError: averaged ones are wanted, but there are none.
-    """
-    variables = state.ema if ema else state.variables
-    if variables is None:
-        raise UsageError("--ema was asked for, but this run keeps no averaged weights")
-    return variables
-
-
-def _read_pairs(run: Run, options: Any) -> VerificationPairs:
-    height, width, channels = picture_shape(run)
-    shape: dict[str, Any] = {"size": (height, width), "channels": channels, "fit": record_fit(run)}
-    if options.pairs.suffix == ".bin":
-        return read_verification_bin(options.pairs, pixel_order=options.pixel_order, **shape)
-    if options.root is None:
-        raise UsageError(
-            f"{options.pairs} names people; say which folder holds them: --root FOLDER"
-        )
-    return read_pairs(options.pairs, options.root, **shape)
-
-
 def open_embedder(options: Any) -> Embedder:
     """Opens the run in `options.workdir`; one that embeds no faces raises SetupError."""
     run, state = open_workdir(options.workdir, options.runtime, options.step)
     check_embedder(run, options.workdir)
-    variables = chosen_variables(state, options.ema)
+    variables = chosen_variables(state, ema=options.ema)
     split = "test_ema" if options.ema else "test"
     return Embedder(run, variables, int(state.step), split)
 

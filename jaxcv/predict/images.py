@@ -1,16 +1,17 @@
-"""Predictions for image files: found, decoded as in training, and named."""
+"""Image files for a trained model: found, decoded as in training, and predicted in batches."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxcv.data import Batches
+from jaxcv.data import Batches, decode_image
+from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import SUFFIXES, FileSource
 from jaxcv.train.feed import StreamFeed
 from jaxcv.train.run import Run, SetupError
@@ -43,8 +44,25 @@ def find_images(patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Gives a row per file, in order: {"file", "prediction", ...}; "error" where it is no image.
+@dataclass(frozen=True, kw_only=True)
+class ImagePrediction:
+    """What a task predicts for one image file.
+
+    Attributes:
+        file: its path.
+        arrays: one example's part of the task's `predict`, by name.
+        error: why there are none; None where there are.
+    """
+
+    file: str
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    error: str | None = None
+
+
+def predict_images(
+    run: Run, variables: Variables, files: Sequence[str]
+) -> Iterator[ImagePrediction]:
+    """Predicts image files in batches, in order; what is no image has an error instead.
 
     Args:
         run: its data set says how images are decoded and fitted to the model.
@@ -80,16 +98,43 @@ def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Itera
         predictions = {name: np.asarray(x) for name, x in predict(variables, step).items()}
         for row, file in enumerate(files[step * size : (step + 1) * size]):
             if file in batches.bad_records:
-                yield {"file": file, "error": batches.bad_records[file]}
+                yield ImagePrediction(file=file, error=batches.bad_records[file])
             else:
-                values = {name: array[row] for name, array in predictions.items()}
-                yield {"file": file, **named(values, source.class_names)}
+                arrays = {name: array[row] for name, array in predictions.items()}
+                yield ImagePrediction(file=file, arrays=arrays)
 
 
-def named(values: dict[str, np.ndarray], class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Puts class names to one example's predictions: plain values that JSON can hold."""
-    row: dict[str, Any] = {name: value.tolist() for name, value in values.items()}
-    if class_names and "probabilities" in row:
-        row["prediction"] = class_names[row["prediction"]]
-        row["probabilities"] = dict(zip(class_names, row["probabilities"], strict=True))
-    return row
+def read_image(run: Run, file: str) -> np.ndarray:
+    """Decodes an image file as the run's data set decodes its own: uint8 [H, W, C].
+
+    Raises:
+        ValueError, OSError: for a file that cannot be read, or is no image.
+    """
+    data = run.experiment.data
+    return decode_image(
+        Path(file).read_bytes(),
+        channels=run.train_source[0]["image"].shape[-1],
+        record=file,
+        max_pixels=getattr(data, "max_pixels", MAX_PIXELS),
+        apply_exif=getattr(data, "apply_exif", True),
+    )
+
+
+def unique_stems(files: Sequence[str]) -> list[str]:
+    """File names without suffix; where some are alike but for case, the later ones get a number.
+
+    Example:
+        >>> unique_stems(["a/1.png", "b/1.png", "b/1_2.png", "b/1.jpg"])
+        ['1', '1_3', '1_2', '1_4']
+    """
+    stems = [Path(file).stem for file in files]
+    own = {stem.lower() for stem in stems}
+    taken: set[str] = set()
+    unique = []
+    for stem in stems:
+        name, number = stem, 2
+        while name.lower() in taken or (name != stem and name.lower() in own):
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name.lower())
+        unique.append(name)
+    return unique

@@ -5,55 +5,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_FRACTIONS = (
-    "accuracy",
-    "iou",
-    "dice",
-    "precision",
-    "recall",
-    "f1",
-    "accuracy_std",
-    "calibration_error",
-    "rate",
-)
-
-_FRACTION_FAMILIES = ("average_precision", "average_recall", "voc_average_precision")
-
-_NAMES = {
-    "expected_calibration_error": "Calibration error",
-    "average_precision_50": "AP at IoU 0.5",
-    "average_precision_75": "AP at IoU 0.75",
-    "voc_average_precision_50": "VOC AP at IoU 0.5",
-}
-
-
-def is_fraction(name: str) -> bool:
-    """Whether a metric of this name is a fraction of 1, shown in percent."""
-    is_rate = (
-        name.endswith(_FRACTIONS) or "_rate_at_" in name or name.startswith(_FRACTION_FAMILIES)
-    )
-    return is_rate and "learning" not in name
+from jaxcv.train.task import Headline
 
 
 def title_of(name: str) -> str:
     """A field's name in words: `macro_f1` is "Macro F1"."""
-    if name in _NAMES:
-        return _NAMES[name]
     words = (
         name.replace("_", " ").replace("f1", "F1").replace("r squared", "R²").replace("iou", "IoU")
     )
     return words[:1].upper() + words[1:]
 
 
-def shown(name: str, value: Any) -> str:
-    """A metric's value: fractions in percent, counts in full, other numbers to four digits."""
+def shown(value: Any, headline: Headline | None = None) -> str:
+    """A number as people read it: fractions in percent, counts in full, others to four digits.
+
+    Args:
+        value: the number.
+        headline: what it is; None for one that no task names, which is shown as it is.
+
+    Example:
+        >>> shown(0.98765), shown(0.98765, Headline(name="accuracy", title="Accuracy", fraction=True))
+        ('0.9877', '98.77%')
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if math.isnan(value):
         return "NaN"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{100 * value:.2f}%" if is_fraction(name) else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if headline and headline.fraction else f"{value:.4g}"
 
 
 def wilson_interval(fraction: float, count: int) -> tuple[float, float]:

@@ -7,10 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxcv.report import sections
 from jaxcv.report.markup import Markup, join, tag
+from jaxcv.train.task import Headline
 
 # The browser itself is told to fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -24,7 +23,8 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
-    samples: tuple[np.ndarray, Sequence[Any] | np.ndarray] | Markup | None = None,
+    headlines: Sequence[Headline] = (),
+    samples: Markup | None = None,
     task_sections: Mapping[str, Markup | None] | None = None,
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
@@ -38,10 +38,10 @@ def write_report(
         history: Rows of metrics.jsonl: dicts with `step`, `split` and numbers.
         summary: What a metrics module's `summary` returned for the test examples.
         class_names: Names of the classes, in order; numbers stand for those that are missing.
-        samples: Augmented training images [N, H, W, C] and their N labels: classes,
-            distributions [N, C] or numbers. Or the section itself.
-        task_sections: `{heading: content}` of what only this task has to show, for instance
-            `jaxcv.tasks.faces.report.face_sections`; it follows the evaluation.
+        headlines: Which numbers of history and summary matter, and how they are shown.
+        samples: Augmented training images, see `Presentation.samples`.
+        task_sections: `{heading: content}` of what only this task has to show, see
+            `Presentation.sections`; it follows the evaluation.
         config: The experiment as nested JSON values; the key `class` of a dict is its headline.
         environment: Versions and hardware, see `jaxcv.train.collect_environment`.
 
@@ -56,14 +56,10 @@ def write_report(
     """
     summary = summary or {}
     parts = {
-        "Training": sections.curves(history),
-        "Evaluation": sections.evaluation(summary, class_names),
+        "Training": sections.curves(history, headlines),
+        "Evaluation": sections.evaluation(summary, class_names, headlines),
         **(task_sections or {}),
-        "Augmented training images": (
-            sections.samples_gallery(*samples, class_names)
-            if isinstance(samples, tuple)
-            else samples
-        ),
+        "Augmented training images": samples,
         "Configuration": sections.settings(config or {}),
         "Versions and hardware": sections.environment_cards(environment or {}),
     }
@@ -73,7 +69,7 @@ def write_report(
         tag("h1", title),
         tag("p", subtitle, class_="subtitle") if subtitle else None,
         tag("nav", *[tag("a", name, href=f"#{anchor}") for name, anchor in anchors.items()]),
-        sections.headline_tiles(summary),
+        sections.headline_tiles(summary, headlines),
         *[tag("section", tag("h2", name), part, id=anchors[name]) for name, part in shown.items()],
     )
     path = Path(path)

@@ -11,13 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.devices import AXIS
-from jaxcv.drawing.palettes import class_palette
-from jaxcv.report.markup import Markup
 from jaxcv.report.page import write_report
-from jaxcv.report.task_sections import task_sections
-from jaxcv.tasks import Detection, Segmentation
-from jaxcv.tasks.detection.panels import box_samples
-from jaxcv.tasks.segmentation.report import label_map_samples
+from jaxcv.report.presentation import presentation_of
 from jaxcv.train import (
     Experiment,
     Run,
@@ -60,7 +55,9 @@ def report_run(
     run, state = open_workdir(workdir, runtime, step, experiment)
     results = results or evaluate_state(make_evaluator(run), state)
     environment = workdir / "environment.json"
-    sections = task_sections(run, state, results["test"])
+    presentation = presentation_of(run.experiment.task)
+    sections = presentation.sections(run, state, results["test"])
+    samples = presentation.samples(run, augmented_samples(run, state, _SAMPLES))
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
         return path
@@ -75,7 +72,8 @@ def report_run(
         summary=results["test"],
         class_names=run.train_source.class_names,
         task_sections=sections,
-        samples=_samples(run, state),
+        headlines=run.experiment.task.headlines,
+        samples=samples,
         config=to_json(run.experiment),
         environment=json.loads(environment.read_text()) if environment.exists() else None,
     )
@@ -94,25 +92,6 @@ def _data_name(data: Any) -> str:
     if known is None and hasattr(data, "data"):
         return _data_name(data.data)
     return str(known or type(data).__name__)
-
-
-def _samples(run: Run, state: TrainState) -> tuple[np.ndarray, np.ndarray] | Markup:
-    """Augmented training images: with their labels, or as the section that shows maps or boxes."""
-    samples = augmented_samples(run, state, _SAMPLES)
-    task, names = run.experiment.task, run.train_source.class_names
-    palette = class_palette(names, run.experiment.data)
-    if isinstance(task, Detection):
-        return box_samples(
-            samples["image"],
-            samples["boxes"],
-            samples["classes"],
-            names,
-            palette,
-            ignored=samples["ignored"],
-        )
-    if isinstance(task, Segmentation):
-        return label_map_samples(samples["image"], samples["label"], names, palette)
-    return samples["image"], samples["label"]
 
 
 def augmented_samples(run: Run, state: TrainState, count: int) -> dict[str, np.ndarray]:

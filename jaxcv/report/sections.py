@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,86 +10,37 @@ import numpy as np
 from jaxcv.report.charts.confusion import MAX_CLASSES, confusion_chart
 from jaxcv.report.charts.curves import line_chart, reliability_diagram
 from jaxcv.report.markup import Markup, join, tag
-from jaxcv.report.numbers import is_fraction, shown, title_of, wilson_interval
+from jaxcv.report.numbers import shown, wilson_interval
 from jaxcv.report.pictures import picture, to_uint8
 from jaxcv.report.tables import confused_table, outline, per_class_table, table
+from jaxcv.train.task import Headline
 
-HEADLINES = (
-    "accuracy",
-    "mean_iou",
-    "pixel_accuracy",
-    "average_precision",
-    "average_precision_50",
-    "voc_average_precision_50",
-    "best_f1",
-    "equal_error_rate",
-    "true_accept_rate_at_far_0.01",
-    "area_under_roc",
-    "loss",
-    "top_5_accuracy",
-    "f1",
-    "macro_f1",
-    "expected_calibration_error",
-    "r_squared",
-    "root_mean_squared_error",
-    "mean_absolute_error",
-    "count",
+# What every run logs of its training, whatever the task: name, title, unit.
+_OF_TRAINING = (
+    Headline(name="learning_rate", title="Learning rate", better=None),
+    Headline(name="gradient_norm", title="Gradient norm", unit="L2 norm", better=None),
+    Headline(name="images_per_second", title="Images per second", unit="images / s"),
 )
-
-_CURVES = (
-    "loss",
-    "accuracy",
-    "mean_iou",
-    "average_precision",
-    "equal_error_rate",
-    "mean_absolute_error",
-)
-_SMALL_CURVES = ("learning_rate", "gradient_norm", "images_per_second")
-
-_UNITS = {
-    "images_per_second": "images / s",
-    "gradient_norm": "L2 norm",
-    "mean_absolute_error": "label units",
-}
 
 _SPLIT_COLORS = {"train": 0, "test": 1, "test_ema": 2}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mistake:
-    """A wrong prediction.
-
-    Attributes:
-        image: [H, W, C] or [H, W] uint8.
-        true, predicted: Names of the two classes.
-        confidence: Probability given to the predicted class, in [0, 1].
-        record: Name of the record, to find it again.
-    """
-
-    image: np.ndarray
-    true: str
-    predicted: str
-    confidence: float
-    record: str = ""
-
-
-def headline_tiles(summary: Mapping[str, Any]) -> Markup | None:
+def headline_tiles(summary: Mapping[str, Any], headlines: Sequence[Headline]) -> Markup | None:
     """The numbers that matter most, in large type."""
     tiles = []
-    for name in HEADLINES:
-        value = summary.get(name)
+    for headline in headlines:
+        value = summary.get(headline.name)
         if not isinstance(value, int | float):
             continue
-        more = ""
-        if name == "accuracy" and summary.get("count") and 0 <= value <= 1:
+        more = headline.unit
+        if headline.name == "accuracy" and summary.get("count") and 0 <= value <= 1:
             low, high = wilson_interval(value, summary["count"])
             more = f"95% CI {100 * low:.1f}–{100 * high:.1f}%"
-        name_shown = "Test examples" if name == "count" else title_of(name)
         tiles.append(
             tag(
                 "div",
-                tag("div", name_shown, class_="name"),
-                tag("div", shown(name, value), class_="value"),
+                tag("div", headline.title, class_="name"),
+                tag("div", shown(value, headline), class_="value"),
                 tag("div", more, class_="more") if more else None,
                 class_="tile",
             )
@@ -98,34 +48,51 @@ def headline_tiles(summary: Mapping[str, Any]) -> Markup | None:
     return tag("div", *tiles, class_="tiles") if tiles else None
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """Charts over the steps of loss, accuracy, learning rate, throughput: whatever was logged."""
-    large = [c for name in _CURVES if (c := _curve(name, history))]
-    small = [c for name in _SMALL_CURVES if (c := _curve(name, history, small=True))]
+def curves(history: Sequence[Mapping[str, Any]], headlines: Sequence[Headline]) -> Markup | None:
+    """Charts over the steps: the loss, the first headline of each split, and how training went."""
+    large = [
+        c for headline in _curve_headlines(history, headlines) if (c := _curve(headline, history))
+    ]
+    small = [c for headline in _OF_TRAINING if (c := _curve(headline, history, small=True))]
     pair = tag("div", *large, class_="pair") if large else None
     trio = tag("div", *small, class_="trio") if small else None
     return join(pair, trio) if pair or trio else None
 
 
+def _curve_headlines(
+    history: Sequence[Mapping[str, Any]], headlines: Sequence[Headline]
+) -> list[Headline]:
+    """The loss, and of each split the first other headline that its rows have."""
+    logged: dict[str, set[str]] = {}
+    for row in history:
+        logged.setdefault(str(row.get("split", "train")), set()).update(row)
+    first = [
+        next((h for h in headlines if h.name in names and h.name not in ("loss", "count")), None)
+        for names in logged.values()
+    ]
+    loss = next((h for h in headlines if h.name == "loss"), None)
+    return [h for h in dict.fromkeys((loss, *first)) if h is not None]
+
+
 def _curve(
-    name: str, history: Sequence[Mapping[str, Any]], *, small: bool = False
+    headline: Headline, history: Sequence[Mapping[str, Any]], *, small: bool = False
 ) -> Markup | None:
     """One number over the steps, a line per split; None where no row has it."""
-    scale = 100.0 if is_fraction(name) else 1.0
+    scale = 100.0 if headline.fraction else 1.0
     series: dict[str, list[tuple[float, float]]] = {}
     for row in history:
-        if isinstance(row.get(name), int | float):
+        if isinstance(row.get(headline.name), int | float):
             points = series.setdefault(str(row.get("split", "train")), [])
-            points.append((float(row["step"]), scale * row[name]))
+            points.append((float(row["step"]), scale * row[headline.name]))
     if not series:
         return None
-    words = title_of(name)
-    small_words = words[:1].lower() + words[1:]  # "mean IoU"
-    y_label = _UNITS.get(name, small_words + (" (%)" if is_fraction(name) else ""))
-    if name == "loss" and any("accuracy" in row for row in history):
-        y_label = "cross-entropy (nats)"
     return line_chart(
-        series, title=words, x_label="step", y_label=y_label, colors=_SPLIT_COLORS, small=small
+        series,
+        title=headline.title,
+        x_label="step",
+        y_label="%" if headline.fraction else headline.unit,
+        colors=_SPLIT_COLORS,
+        small=small,
     )
 
 
@@ -137,7 +104,9 @@ def class_names_for(summary: Mapping[str, Any], names: Sequence[str]) -> list[st
     return [names[i] if i < len(names) else str(i) for i in range(count)]
 
 
-def evaluation(summary: Mapping[str, Any], class_names: Sequence[str]) -> Markup | None:
+def evaluation(
+    summary: Mapping[str, Any], class_names: Sequence[str], headlines: Sequence[Headline]
+) -> Markup | None:
     """Confusion, reliability, scores per class, and every other number of the summary."""
     names = class_names_for(summary, class_names)
     matrix = summary.get("confusion_matrix")
@@ -158,13 +127,14 @@ def evaluation(summary: Mapping[str, Any], class_names: Sequence[str]) -> Markup
     # A small matrix leaves room beside it.
     wide, narrow = (None, chart) if len(names) <= 4 else (chart, confused)
     pair = tag("div", diagram, narrow, class_="pair") if diagram or narrow else None
-    blocks = [b for b in (wide, pair, per_class, _all_numbers(summary)) if b]
+    blocks = [b for b in (wide, pair, per_class, _all_numbers(summary, headlines)) if b]
     return tag("div", *blocks, class_="stack") if blocks else None
 
 
-def _all_numbers(summary: Mapping[str, Any]) -> Markup | None:
+def _all_numbers(summary: Mapping[str, Any], headlines: Sequence[Headline]) -> Markup | None:
+    known = {headline.name: headline for headline in headlines}
     rows = [
-        [tag("code", name), (shown(name, value), float(value))]
+        [tag("code", name), (shown(value, known.get(name)), float(value))]
         for name, value in summary.items()
         if isinstance(value, int | float)
     ]
@@ -176,32 +146,6 @@ def _all_numbers(summary: Mapping[str, Any]) -> Markup | None:
 
 def _card(title: str, *children: Any) -> Markup:
     return tag("div", tag("h3", title), *children, class_="card")
-
-
-def mistakes_gallery(mistakes: Sequence[Mistake]) -> Markup | None:
-    """Wrong predictions as pictures, the most confident first."""
-    cells = []
-    for mistake in sorted(mistakes, key=lambda m: -m.confidence):
-        confidence = f"{100 * mistake.confidence:.1f}%"
-        description = f"{mistake.true} taken for {mistake.predicted}"
-        cells.append(
-            tag(
-                "div",
-                tag(
-                    "div", picture(to_uint8(mistake.image), description=description), class_="frame"
-                ),
-                tag(
-                    "div",
-                    "predicted ",
-                    tag("b", mistake.predicted),
-                    f" {confidence}",
-                    class_="said",
-                ),
-                tag("div", "true ", tag("b", mistake.true)),
-                tag("div", mistake.record, class_="record") if mistake.record else None,
-            )
-        )
-    return tag("div", tag("div", *cells, class_="gallery"), class_="card") if cells else None
 
 
 def samples_gallery(

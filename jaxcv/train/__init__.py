@@ -30,7 +30,7 @@ from jaxcv.train.parallel import DeviceMap
 from jaxcv.train.parameter_groups import ParameterGroup
 from jaxcv.train.run import Run, SetupError, open_run, open_workdir
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
-from jaxcv.train.state import TrainState, create_state
+from jaxcv.train.state import TrainState, chosen_variables, create_state
 from jaxcv.train.step import make_eval_step, make_predict_step, make_train_step
 from jaxcv.train.task import Headline, Task
 from jaxcv.train.training_data import TrainingData
@@ -69,6 +69,7 @@ __all__ = [
     "Task",
     "TrainState",
     "TrainingData",
+    "chosen_variables",
     "collect_environment",
     "collect_per_example",
     "create_state",

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from jaxcv.train.task import Headline
 
 Row = dict[str, Any]
 # TensorBoard itself looks for news only every 30 seconds.
@@ -125,10 +127,18 @@ class ProgressLine:
         total_steps: length of the run.
         step: where it starts.
         images_per_step: global batch size.
+        headlines: the task's; of those that training rows have, the loss and the first are shown.
     """
 
-    def __init__(self, total_steps: int, step: int, images_per_step: int) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        step: int,
+        images_per_step: int,
+        headlines: Sequence[Headline] = (),
+    ) -> None:
         self._total, self._step, self._images_per_step = total_steps, step, images_per_step
+        self._names = ["loss", *(h.name for h in headlines if h.name not in ("loss", "count"))]
         self._first: int | None = None  # where the clock started
         self._started = self._seconds = 0.0
         self._console = Console(
@@ -180,9 +190,9 @@ class ProgressLine:
         return {"images_per_second": speed} if math.isfinite(speed) else {}
 
     def show(self, row: Row) -> None:
-        """Shows the step, its loss and accuracy, images per second, and the time left."""
+        """Shows the step, its loss and first headline, images per second, and the time left."""
         speed = self.images_per_second
-        shown = [f"{name} {row[name]:.4g}" for name in ("loss", "accuracy") if name in row]
+        shown = [f"{name} {row[name]:.4g}" for name in self._names if name in row][:2]
         status = "  ".join([*shown, f"{speed:,.0f} images/s"])
         if self._bar is not None:
             self._bar.update(self._task, status=status)

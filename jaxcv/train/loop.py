@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
+from jaxcv.train.task import Headline
 from jaxcv.train.window import Packing, Window
 
 Results = dict[str, dict[str, Any]]
@@ -83,7 +84,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
     window = Window(experiment.task, experiment.max_skipped, pack, int(state.skipped))
     rate = experiment.optimizer.rate(total_steps)
-    progress = ProgressLine(total_steps, step, experiment.batch_size)
+    progress = ProgressLine(total_steps, step, experiment.batch_size, experiment.task.headlines)
     results: Results = {}
 
     def report(step: int) -> None:
@@ -117,7 +118,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             with progress.paused():
                 if evaluating:
                     results = evaluate_state(evaluate, state)
-                    log_results(step, results, log, progress)
+                    log_results(step, results, experiment.task.headlines, log, progress)
                 stopping = evaluating and stops_early(experiment.early_stopping, log.rows)
                 if saving or stopping:
                     checkpoints.save(step, state, metrics_at(step, log.rows))
@@ -129,11 +130,17 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     return results
 
 
-def log_results(step: int, results: Results, log: MetricLog, progress: ProgressLine) -> None:
+def log_results(
+    step: int,
+    results: Results,
+    headlines: Sequence[Headline],
+    log: MetricLog,
+    progress: ProgressLine,
+) -> None:
     """Logs and shows the numbers of an evaluation."""
     for split, summary in results.items():
         log.write(step, split, scalars(summary))
-        progress.say(f"step {step}  {split}  {shown(scalars(summary))}")
+        progress.say(f"step {step}  {split}  {shown(scalars(summary), headlines)}")
 
 
 def steps_per_dispatch(run: Run, feed: Feed, state: TrainState, intervals: tuple[int, ...]) -> int:
@@ -233,14 +240,9 @@ def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
     }
 
 
-def shown(values: dict[str, float]) -> str:
-    """A line of the numbers that matter most."""
-    first = (
-        *("loss", "accuracy", "macro_f1", "f1", "mean_absolute_error", "r_squared"),
-        *("equal_error_rate", "true_accept_rate_at_far_0.01", "mean_iou", "pixel_accuracy"),
-        *("average_precision", "average_precision_50"),
-    )
-    return "  ".join(f"{name} {values[name]:.4f}" for name in first if name in values)
+def shown(values: dict[str, float], headlines: Sequence[Headline]) -> str:
+    """A line of the headlines among the values."""
+    return "  ".join(f"{h.name} {values[h.name]:.4g}" for h in headlines if h.name in values)
 
 
 @contextmanager

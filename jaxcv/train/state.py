@@ -11,6 +11,7 @@ import optax
 from flax import struct
 from jax.sharding import PartitionSpec as P
 
+from jaxcv.errors import UsageError
 from jaxcv.train.task import Task
 from jaxcv.train.training_data import TrainingData
 
@@ -137,6 +138,18 @@ def state_layout(
         skipped=whole,
         skipped_in_a_row=whole,
     )
+
+
+def chosen_variables(state: TrainState, *, ema: bool) -> Variables:
+    """The weights of a state, or their moving average.
+
+    Raises:
+        UsageError: where the average is asked for and the run keeps none.
+    """
+    variables = state.ema if ema else state.variables
+    if variables is None:
+        raise UsageError("--ema was asked for, but this run keeps no averaged weights (ema_decay)")
+    return variables
 
 
 def _init_variables(

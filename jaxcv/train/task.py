@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -48,10 +48,11 @@ class Task(abc.ABC):
     annotations: tuple[str, ...] = ("label",)
     # Lower bound on the loss denominator.
     least_weight: float = 1e-12
-    # The numbers of an evaluation that matter, most important first.
-    headlines: ClassVar[tuple[Headline, ...]] = (
-        Headline(name="loss", title="Loss", better="lower"),
-    )
+
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """The numbers of an evaluation that matter, most important first."""
+        return (Headline(name="loss", title="Loss", better="lower"),)
 
     @abc.abstractmethod
     def class_count(self) -> int | None:

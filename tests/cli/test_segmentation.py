@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from jaxcv.cli.main import main
+from jaxcv.cli.options import load_preset
 from jaxcv.data import encode_mask
-from jaxcv.train import open_workdir, predict_test
+from jaxcv.train import open_workdir, predict_test, write_config
 
 PRESET = """
 from jaxcv.data import MaskFolder
@@ -202,14 +203,25 @@ def test_bad_masks_end_with_one_line_and_write_nothing(spoil, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_options_for_segmentation_are_refused_elsewhere():
-    from types import SimpleNamespace
+def test_options_for_segmentation_are_refused_elsewhere(tmp_path, capsys):
+    write_config(tmp_path / "config.json", load_preset("digits_lenet"))
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict", str(tmp_path), "--flip", "True", "x.png"])
+    assert exit_.value.code == 2
+    assert "--flip" in capsys.readouterr().err
 
-    from jaxcv.cli.predict import check_unused
-    from jaxcv.errors import UsageError
-    from jaxcv.tasks.segmentation.options import INFERENCE_OPTIONS
 
-    given = {name: default for name, (_, default, _) in INFERENCE_OPTIONS.items()}
-    check_unused(SimpleNamespace(**given), INFERENCE_OPTIONS, "segment")
-    with pytest.raises(UsageError, match="--flip is for runs that segment"):
-        check_unused(SimpleNamespace(**{**given, "flip": True}), INFERENCE_OPTIONS, "segment")
+def test_help_lists_the_options_of_the_runs_task_alone(tmp_path, capsys):
+    shown = {}
+    for preset in "digits_lenet", "camvid_unet", "shapes_fcos":
+        (tmp_path / preset).mkdir()
+        write_config(tmp_path / preset / "config.json", load_preset(preset))
+        with pytest.raises(SystemExit):
+            main(["predict", str(tmp_path / preset), "--help"])
+        shown[preset] = capsys.readouterr().out
+    options = ("--window", "--scales", "--min-score", "--pairs")
+    assert {preset: [o for o in options if o in text] for preset, text in shown.items()} == {
+        "digits_lenet": [],
+        "camvid_unet": ["--window", "--scales"],
+        "shapes_fcos": ["--min-score"],
+    }

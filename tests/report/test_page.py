@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from jaxcv.metrics import binary, classification, regression
-from jaxcv.report import Mistake, write_report
-from jaxcv.report.sections import mistakes_gallery
+from jaxcv.report import write_report
+from jaxcv.report.sections import samples_gallery
+from jaxcv.tasks import BinaryClassification, Classification, Regression
+from jaxcv.tasks.classification.report import Mistake, mistakes_gallery
 from jaxcv.train import collect_environment
 
 VOID = {"meta", "img", "br"}
@@ -55,7 +57,8 @@ class Reader(HTMLParser):
 @pytest.fixture
 def write(tmp_path):
     def write(**parts):
-        path = write_report(tmp_path / "report.html", **{"title": "A run", **parts})
+        known = {"title": "A run", "headlines": Classification(num_classes=10).headlines}
+        path = write_report(tmp_path / "report.html", **{**known, **parts})
         return Reader(path.read_text(encoding="utf-8"))
 
     return write
@@ -104,7 +107,7 @@ def test_a_whole_report_shows_every_part(write):
                 ]
             )
         },
-        samples=(images, np.array([0, 1, 2])),
+        samples=samples_gallery(images, np.array([0, 1, 2]), names),
         config={
             "class": "jaxcv.train.Experiment",
             "model": {"class": "a.LeNet", "widths": [6, 16]},
@@ -153,7 +156,7 @@ def test_every_text_is_escaped(write):
                 )
             ])
         },
-        samples=(np.zeros((1, 2, 2, 1)), [0]),
+        samples=samples_gallery(np.zeros((1, 2, 2, 1)), [0], [evil]),
         config={"class": evil, evil: [evil, {evil: evil}]},
         environment={evil: {evil: evil}, "note": evil},
     )  # fmt: skip
@@ -190,10 +193,15 @@ def test_binary_and_regression_summaries_are_shown(write):
     page = write(
         summary=binary.summary(count_binary(logits, labels)),
         class_names=("no", "yes"),
+        headlines=BinaryClassification().headlines,
     )
     assert {"Confusion matrix", "Reliability", "no", "yes"} <= set(page.texts)
     numbers = measure(logits, labels)
-    page = write(summary=regression.summary(numbers), samples=(logits.reshape(2, 5, 5), [0.5, 7]))
+    page = write(
+        summary=regression.summary(numbers),
+        samples=samples_gallery(logits.reshape(2, 5, 5), [0.5, 7], ()),
+        headlines=Regression().headlines,
+    )
     assert {"R²", "0.5", "7"} <= set(page.texts)
     assert "Confusion matrix" not in page.texts
 
@@ -214,7 +222,7 @@ def test_the_matrix_is_drawn_up_to_a_hundred_classes(write, classes, drawn):
 
 def test_a_mixed_label_names_both_classes(write):
     labels = np.array([[0.7, 0.0, 0.3], [0.0, 1.0, 0.0]])
-    page = write(samples=(np.zeros((2, 4, 4, 1)), labels), class_names=("ant", "bee", "cow"))
+    page = write(samples=samples_gallery(np.zeros((2, 4, 4, 1)), labels, ("ant", "bee", "cow")))
     assert {"ant 70% + cow 30%", "bee"} <= set(page.texts)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.binary import BinaryMetrics, summary
-from jaxcv.train.task import Batch, Task, check_logits
+from jaxcv.train.task import Batch, Headline, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,18 @@ class BinaryClassification(Task):
         """Counts at the threshold 0 of the logit, and the sum of the plain cross-entropy."""
         return BinaryMetrics.from_logits(outputs[:, 0], batch["label"], mask=batch["mask"])
 
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Accuracy first."""
+        return (
+            Headline(name="accuracy", title="Accuracy", fraction=True),
+            Headline(name="f1", title="F1", fraction=True),
+            Headline(name="precision", title="Precision", fraction=True),
+            Headline(name="recall", title="Recall", fraction=True),
+            Headline(name="loss", title="Loss", unit="nats", better="lower"),
+            Headline(name="count", title="Test examples", better=None),
+        )
+
     def summary(self, metrics: BinaryMetrics) -> dict[str, Any]:
         """Loss, accuracy, precision, recall, F1."""
         return summary(metrics)
@@ -57,3 +69,9 @@ class BinaryClassification(Task):
             "confidence": jnp.maximum(positive, 1 - positive),
             "probabilities": jnp.stack([1 - positive, positive], -1),
         }
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.classification.presentation`."""
+        from jaxcv.tasks.classification.presentation import ClassificationPresentation
+
+        return ClassificationPresentation()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.classification import ClassificationMetrics, summary
-from jaxcv.train.task import Batch, Task, check_logits
+from jaxcv.train.task import Batch, Headline, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,25 @@ class Classification(Task):
             outputs, batch["label"], mask=batch["mask"], top_k=self.top_k
         )
 
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Accuracy first."""
+        return (
+            Headline(name="accuracy", title="Accuracy", fraction=True),
+            Headline(name="loss", title="Loss", unit="nats", better="lower"),
+            Headline(
+                name=f"top_{self.top_k}_accuracy", title=f"Top-{self.top_k} accuracy", fraction=True
+            ),
+            Headline(name="macro_f1", title="Macro F1", fraction=True),
+            Headline(
+                name="expected_calibration_error",
+                title="Calibration error",
+                fraction=True,
+                better="lower",
+            ),
+            Headline(name="count", title="Test examples", better=None),
+        )
+
     def summary(self, metrics: ClassificationMetrics) -> dict[str, Any]:
         """Loss, accuracy, top-k, precision, recall, F1, confusion matrix, calibration."""
         return summary(metrics)
@@ -68,3 +87,9 @@ class Classification(Task):
             "confidence": jnp.max(probabilities, -1),
             "probabilities": probabilities,
         }
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.classification.presentation`."""
+        from jaxcv.tasks.classification.presentation import ClassificationPresentation
+
+        return ClassificationPresentation()

@@ -18,7 +18,7 @@ from jaxcv.data.detection.objects import box_placement
 from jaxcv.data.fit import Fit
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
-from jaxcv.tasks.segmentation.predict import read_image, unique_stems
+from jaxcv.predict.images import read_image, unique_stems
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables

@@ -17,7 +17,7 @@ from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summa
 from jaxcv.models.detection import DetectionOutputs
 from jaxcv.tasks.detection.assignment import Assigner, CenterSampling
 from jaxcv.tasks.detection.assignment.assignment import inside
-from jaxcv.train.task import Batch, Task
+from jaxcv.train.task import Batch, Headline, Task
 
 BoxLoss = Literal["giou", "diou", "ciou", "iou", "smooth_l1"]
 
@@ -193,6 +193,18 @@ class Detection(Task):
             *(jnp.sum(part) for part in parts),
         )
 
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """COCO's average precision first."""
+        return (
+            Headline(name="average_precision", title="AP", fraction=True),
+            Headline(name="average_precision_50", title="AP at IoU 0.5", fraction=True),
+            Headline(name="voc_average_precision_50", title="VOC AP at IoU 0.5", fraction=True),
+            Headline(name="best_f1", title="Best F1", fraction=True),
+            Headline(name="loss", title="Loss", better="lower"),
+            Headline(name="count", title="Test examples", better=None),
+        )
+
     def summary(self, metrics: DetectionLosses) -> dict[str, Any]:
         """Images, and each part of the loss per positive anchor."""
         return detection_loss_summary(metrics)
@@ -238,6 +250,12 @@ class Detection(Task):
     def aggregate(self, per_example: dict[str, np.ndarray]) -> dict[str, Any]:
         """The figures of COCO and of Pascal VOC."""
         return detection_summary(per_example, self.num_classes)
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.detection.presentation`."""
+        from jaxcv.tasks.detection.presentation import DetectionPresentation
+
+        return DetectionPresentation()
 
 
 def in_original(boxes: jax.Array, placement: jax.Array) -> jax.Array:

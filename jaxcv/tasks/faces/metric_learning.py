@@ -13,8 +13,12 @@ from jaxcv import losses
 from jaxcv.devices import AXIS
 from jaxcv.metrics.margin import MarginMetrics
 from jaxcv.models import EmbeddingOutputs
-from jaxcv.tasks.faces.recognition import check_embeddings, compare_all_pairs
-from jaxcv.train.task import Batch, Task
+from jaxcv.tasks.faces.recognition import (
+    check_embeddings,
+    compare_all_pairs,
+    verification_headlines,
+)
+from jaxcv.train.task import Batch, Headline, Task
 
 
 @runtime_checkable
@@ -101,6 +105,17 @@ class MetricLearning(Task):
     def metrics(self, outputs: EmbeddingOutputs, batch: Batch) -> MarginMetrics:
         """The number of rows."""
         return MarginMetrics.counted(batch["mask"])
+
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Equal error rate first; the loss is of training."""
+        return verification_headlines(self.false_accept_rates)
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.faces.presentation`."""
+        from jaxcv.tasks.faces.presentation import FacePresentation
+
+        return FacePresentation()
 
     def summary(self, metrics: MarginMetrics) -> dict[str, Any]:
         """The number of pictures."""

@@ -17,7 +17,7 @@ from jaxcv.metrics.margin import MarginMetrics, summary
 from jaxcv.metrics.pairs import pair_scores
 from jaxcv.metrics.verification import verification_summary
 from jaxcv.models import EmbeddingOutputs
-from jaxcv.train.task import Batch, Task
+from jaxcv.train.task import Batch, Headline, Task
 from jaxcv.train.training_data import TrainingData
 
 _NOBODY = -1
@@ -124,6 +124,17 @@ class FaceRecognition(Task):
             axis_name=AXIS,
         )
 
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Equal error rate first; loss and accuracy are of training."""
+        return verification_headlines(self.false_accept_rates)
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.faces.presentation`."""
+        from jaxcv.tasks.faces.presentation import FacePresentation
+
+        return FacePresentation()
+
     def summary(self, metrics: MarginMetrics) -> dict[str, Any]:
         """Loss, accuracy, margin violations, target angle and norm in training; else the count."""
         if float(metrics.norm) > 0:
@@ -141,6 +152,25 @@ class FaceRecognition(Task):
     def predict(self, outputs: EmbeddingOutputs) -> dict[str, jax.Array]:
         """The embedding."""
         return {"embedding": outputs.embedding}
+
+
+def verification_headlines(false_accept_rates: Sequence[float]) -> tuple[Headline, ...]:
+    """The numbers that matter of a comparison of all pairs, and of the training before it."""
+    return (
+        Headline(name="equal_error_rate", title="Equal error rate", fraction=True, better="lower"),
+        *(
+            Headline(
+                name=f"true_accept_rate_at_far_{rate:g}",
+                title=f"True accept rate at FAR {100 * rate:g}%",
+                fraction=True,
+            )
+            for rate in false_accept_rates
+        ),
+        Headline(name="area_under_roc", title="Area under ROC"),
+        Headline(name="accuracy", title="Training accuracy", fraction=True),
+        Headline(name="loss", title="Loss", unit="nats", better="lower"),
+        Headline(name="count", title="Test pictures", better=None),
+    )
 
 
 def compare_all_pairs(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxcv import losses
 from jaxcv.metrics.regression import RegressionMetrics, summary
-from jaxcv.train.task import Batch, Task, check_logits
+from jaxcv.train.task import Batch, Headline, Task, check_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,27 @@ class Regression(Task):
     def metrics(self, outputs: jax.Array, batch: Batch) -> RegressionMetrics:
         """Sums for both errors and the coefficient of determination."""
         return RegressionMetrics.from_predictions(outputs[:, 0], batch["label"], mask=batch["mask"])
+
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Mean absolute error first."""
+        return (
+            Headline(
+                name="mean_absolute_error",
+                title="Mean absolute error",
+                unit="label units",
+                better="lower",
+            ),
+            Headline(
+                name="root_mean_squared_error",
+                title="Root mean squared error",
+                unit="label units",
+                better="lower",
+            ),
+            Headline(name="r_squared", title="R²"),
+            Headline(name="loss", title="Loss", better="lower"),
+            Headline(name="count", title="Test examples", better=None),
+        )
 
     def summary(self, metrics: RegressionMetrics) -> dict[str, Any]:
         """Mean squared error, mean absolute error, R squared; "loss" is the one minimised."""

@@ -21,12 +21,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcv.data import decode_image, fit_image
-from jaxcv.data.decode import MAX_PIXELS
+from jaxcv.data import fit_image
 from jaxcv.data.fit import Fit, placement, size_pair
 from jaxcv.drawing.index_maps import overlay, write_index_map
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.image import to_float
+from jaxcv.predict.images import read_image, unique_stems
 from jaxcv.tasks.segmentation.inference import Inference, Predictor
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
@@ -165,26 +165,6 @@ def _between(length: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return low, np.minimum(low + 1, length - 1), (points - low).astype(np.float32)
 
 
-def unique_stems(files: Sequence[str]) -> list[str]:
-    """File names without suffix; where some are alike but for case, the later ones get a number.
-
-    Example:
-        >>> unique_stems(["a/1.png", "b/1.png", "b/1_2.png", "b/1.jpg"])
-        ['1', '1_3', '1_2', '1_4']
-    """
-    stems = [Path(file).stem for file in files]
-    own = {stem.lower() for stem in stems}
-    taken: set[str] = set()
-    unique = []
-    for stem in stems:
-        name, number = stem, 2
-        while name.lower() in taken or (name != stem and name.lower() in own):
-            name, number = f"{stem}_{number}", number + 1
-        taken.add(name.lower())
-        unique.append(name)
-    return unique
-
-
 def _applied(run: Run, variables: Variables) -> Any:
     """`images -> outputs` of the run's model, on one device, preprocessing included."""
     experiment = run.experiment
@@ -195,19 +175,3 @@ def _applied(run: Run, variables: Variables) -> Any:
         return experiment.model.apply(placed, batch["image"], train=False)
 
     return apply
-
-
-def read_image(run: Run, file: str) -> np.ndarray:
-    """Decodes an image file as the run's data set decodes its own: uint8 [H, W, C].
-
-    Raises:
-        ValueError, OSError: for a file that cannot be read, or is no image.
-    """
-    data = run.experiment.data
-    return decode_image(
-        Path(file).read_bytes(),
-        channels=run.train_source[0]["image"].shape[-1],
-        record=file,
-        max_pixels=getattr(data, "max_pixels", MAX_PIXELS),
-        apply_exif=getattr(data, "apply_exif", True),
-    )

@@ -14,7 +14,7 @@ from jaxcv import losses
 from jaxcv.losses.hard_examples import hardest
 from jaxcv.metrics.boundary import BoundaryCounts, boundary_counts, boundary_summary
 from jaxcv.metrics.segmentation import SegmentationMetrics, summary
-from jaxcv.train.task import Batch, Task
+from jaxcv.train.task import Batch, Headline, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +210,17 @@ class Segmentation(Task):
             return {}
         return boundary_summary(BoundaryCounts(*np.moveaxis(per_example["boundary"], 1, 0)))
 
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """Mean IoU first."""
+        return (
+            Headline(name="mean_iou", title="Mean IoU", fraction=True),
+            Headline(name="pixel_accuracy", title="Pixel accuracy", fraction=True),
+            Headline(name="boundary_f1", title="Boundary F1", fraction=True),
+            Headline(name="loss", title="Loss", unit="nats", better="lower"),
+            Headline(name="count", title="Test examples", better=None),
+        )
+
     def summary(self, metrics: SegmentationMetrics) -> dict[str, Any]:
         """Loss, IoU, accuracy, Dice, by class and as means; confusion matrix."""
         return summary(metrics)
@@ -225,6 +236,12 @@ class Segmentation(Task):
         if self.with_confidence:
             predictions["confidence"] = jnp.max(jax.nn.softmax(logits, -1), -1)
         return predictions
+
+    def presentation(self) -> Any:
+        """See `jaxcv.tasks.segmentation.presentation`."""
+        from jaxcv.tasks.segmentation.presentation import SegmentationPresentation
+
+        return SegmentationPresentation()
 
 
 def main_logits(outputs: Any) -> jax.Array:

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from jaxcv.metrics import equal_error_rate, pair_scores, roc, true_accept_rate_at
-from jaxcv.report import FaceEvidence, FacePair, face_evidence, face_sections, write_report
+from jaxcv.report import write_report
 from jaxcv.report.charts.axis import Axis
 from jaxcv.report.charts.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve_chart
 from jaxcv.tasks.faces.charts import det_chart, roc_chart, score_histogram
-from jaxcv.tasks.faces.report import MAX_PEOPLE
+from jaxcv.tasks.faces.report import (
+    MAX_PEOPLE,
+    FaceEvidence,
+    FacePair,
+    face_evidence,
+    face_sections,
+)
 
 NAMES = ("ann", "bob", "<cy>", "dee", "eve", "fay")
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxcv.image import resize, to_float
-from jaxcv.tasks.segmentation.predict import best_classes, segment_image, unique_stems
+from jaxcv.predict.images import unique_stems
+from jaxcv.tasks.segmentation.predict import best_classes, segment_image
 
 RNG = np.random.default_rng(0)
 

@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from jaxcv.cli.options import load_preset
+from jaxcv.report.numbers import shown
+from jaxcv.train import Headline
 from jaxcv.train.logging import read_rows
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,12 +38,8 @@ TABLES = {
         "bccd_retinanet": ["bccd_retinanet"],
     },
 }
-# The measures that a table shows of the last evaluation, by their names in metrics.jsonl.
-MEASURES = {
-    "results": {"accuracy": "accuracy"},
-    "segmentation": {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"},
-    "detection": {"average_precision_50": "AP50", "average_precision": "AP"},
-}
+# How many of the task's headlines a table shows of the last evaluation.
+HEADLINES = {"results": 1, "segmentation": 2, "detection": 2}
 ROWS = {name: command for table in TABLES.values() for name, command in table.items()}
 
 
@@ -58,22 +57,28 @@ def train(name: str) -> None:
         (kept / "seconds.json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n")
 
 
+def headlines(table: str) -> tuple[Headline, ...]:
+    """The numbers that a table shows, from the task of its first row."""
+    preset = next(iter(TABLES[table].values()))[0]
+    return load_preset(preset).task.headlines[: HEADLINES[table]]
+
+
 def table_row(table: str, name: str) -> str:
     """A row of a table from a kept log."""
     kept = RESULTS / name
     hardware = json.loads((kept / "environment.json").read_text())["Hardware"]
     seconds = json.loads((kept / "seconds.json").read_text())["seconds"]
     last = {row["split"]: row for row in read_rows(kept / "metrics.jsonl")}
-    fractions = [
-        f"{100 * last[split][measure]:.2f}%" if split in last else "-"
-        for measure in MEASURES[table]
+    figures = [
+        shown(last[split][headline.name], headline) if split in last else "-"
+        for headline in headlines(table)
         for split in ("test", "test_ema")
     ]
     machine = f"{hardware['host cores']} cores, {hardware['host processor']}"
     cells = [
         f"`jaxcv train {' '.join(ROWS[name])}`",
         f"{int(last['test']['count']):,}",
-        *fractions,
+        *figures,
         f"{last['test']['step']:,}",
         f"{seconds:.0f}",
         machine,
@@ -85,7 +90,7 @@ def write_tables() -> None:
     """Replaces the tables in README.md."""
     text = README.read_text()
     for table, rows in TABLES.items():
-        measures = [f"{name} | of averaged weights" for name in MEASURES[table].values()]
+        measures = [f"{headline.title} | of averaged weights" for headline in headlines(table)]
         head = ["command", "test images", *measures, "steps", "seconds", "machine"]
         line = f"| {' | '.join(head)} |"
         lines = [

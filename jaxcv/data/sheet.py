@@ -20,7 +20,8 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     A label map is laid over its image in the colours of `class_colors`, ignored pixels left free;
     the two largest classes stand above, and which colour is which below the grid. Boxes are drawn in
     those of `box_colors`, dotted where an object is ignored; above stands how many there are of the
-    two commonest classes.
+    two commonest classes. A float map, such as a depth or a target picture, stands to the right of
+    its image.
 
     Args:
       source: records with `image` uint8 [H, W, C] and `label`, a number or a map [H, W]; or with
@@ -52,14 +53,16 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
         record = source[index]
         axes = figure.add_subplot(rows, columns, place + 1)
         image = np.asarray(record["image"])
+        label = np.asarray(record.get("label", 0))
+        if label.ndim >= 2 and label.dtype.kind == "f":
+            image = np.concatenate([image, _target_picture(label, image.shape[-1])], axis=1)
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         if "boxes" in record:
             colors = box_colors(len(source.class_names))
             shown.update(_draw_boxes(axes, record, source))
             axes.set_title(_counts_caption(source, record), fontsize=7)
         else:
-            label = np.asarray(record["label"])
-            if label.ndim == 2:
+            if label.ndim == 2 and label.dtype.kind in "iu":
                 axes.imshow(_overlay(label, source))
                 shown.update(np.unique(label).tolist())
             axes.set_title(_caption(source, label), fontsize=7)
@@ -75,6 +78,15 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
     )
     _add_legend(figure, source, sorted(shown), colors / 255)
     return figure
+
+
+def _target_picture(label: np.ndarray, channels: int) -> np.ndarray:
+    """A float map [H, W] or [H, W, C] as a picture: uint8 [H, W, channels], black its least value."""
+    low, high = float(label.min()), float(label.max())
+    low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    levels = np.round(255 * (label - low) / max(high - low, 1e-12)).astype(np.uint8)
+    levels = levels[..., None] if levels.ndim == 2 else levels
+    return levels if levels.shape[-1] == channels else np.repeat(levels[..., :1], channels, axis=-1)
 
 
 def _overlay(label: np.ndarray, source: Source) -> np.ndarray:
@@ -143,6 +155,8 @@ def _is_class(source: Source, label: int) -> bool:
 
 
 def _caption(source: Source, label: np.ndarray) -> str:
+    if label.ndim >= 2 and label.dtype.kind == "f":
+        return f"{label.min():.3g} to {label.max():.3g}"
     if label.ndim == 2:
         values, counts = np.unique(label, return_counts=True)
         largest = [v for v in values[np.argsort(-counts)].tolist() if _is_class(source, v)][:2]

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from jaxcv.cli.main import main
+from jaxcv.cli.options import load_preset
 from jaxcv.cli.presets import presets
 from jaxcv.data import prepared
-from jaxcv.train import Checkpoints
+from jaxcv.train import Checkpoints, write_config
 
 SHORT = ["--epochs", "None", "--steps", "6", "--eval-every", "3", "--devices", "1"]
 
@@ -185,8 +186,9 @@ BAD = {
         ["train", "digits_lenet", "--workdir", "x", "--model.padding", "VALID"],
         "16",
     ),
-    "no run": (["evaluate", "nowhere"], "nowhere"),
-    "no image": (["predict", "nowhere", "missing.png"], "missing.png"),
+    "no run": (["evaluate", "nowhere"], "nowhere/config.json does not exist"),
+    "no run to predict": (["predict", "nowhere", "x.png"], "nowhere/config.json does not exist"),
+    "no image": (["predict", "untrained", "missing.png"], "missing.png names no image file"),
 }
 
 
@@ -194,6 +196,8 @@ BAD = {
 def test_bad_input_ends_with_status_2_and_says_what_to_do(case, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "untrained").mkdir()
+    write_config(tmp_path / "untrained" / "config.json", load_preset("digits_lenet"))
     words, message = BAD[case]
     status, out, err = run(capsys, *words)
     assert status == 2

@@ -21,8 +21,7 @@ from jaxcv.tasks.faces.embedding import (
     embed_pictures,
     embedder_digest,
     embedding_size,
-    picture_shape,
-    record_fit,
+    record_reader,
 )
 from jaxcv.tasks.faces.verification import (
     Threshold,
@@ -90,10 +89,9 @@ class Embedder:
     def reader(self, options: Any) -> FaceReader:
         """What reads photos by `FACE_OPTIONS`."""
         return FaceReader(
-            shape=picture_shape(self.run),
+            image_reader=record_reader(self.run),
             aligned=options.aligned,
             largest=options.largest,
-            fit=record_fit(self.run),
         )
 
     def gallery(self, directory: Path) -> DeviceGallery:
@@ -178,15 +176,16 @@ def chosen_variables(state: TrainState, ema: bool) -> Variables:
 
 
 def _read_pairs(run: Run, options: Any) -> VerificationPairs:
-    height, width, channels = picture_shape(run)
-    shape: dict[str, Any] = {"size": (height, width), "channels": channels, "fit": record_fit(run)}
+    reader = record_reader(run)
     if options.pairs.suffix == ".bin":
-        return read_verification_bin(options.pairs, pixel_order=options.pixel_order, **shape)
+        return read_verification_bin(
+            options.pairs, image_reader=reader, pixel_order=options.pixel_order
+        )
     if options.root is None:
         raise UsageError(
             f"{options.pairs} names people; say which folder holds them: --root FOLDER"
         )
-    return read_pairs(options.pairs, options.root, **shape)
+    return read_pairs(options.pairs, options.root, image_reader=reader)
 
 
 def open_embedder(options: Any) -> Embedder:

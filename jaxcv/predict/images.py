@@ -52,16 +52,13 @@ def predict_files(run: Run, variables: Variables, files: Sequence[str]) -> Itera
         files: paths.
     """
     experiment = run.experiment
-    height, width, channels = run.train_source[0]["image"].shape
+    height, width, _ = run.train_source[0]["image"].shape
     source = FileSource(
         Path(),
         files,
         np.zeros(len(files), np.int32),
         run.train_source.class_names,
-        size=(height, width),
-        fit=getattr(experiment.data, "fit", "crop"),
-        decode_margin=getattr(experiment.data, "decode_margin", None),
-        channels=channels,
+        run.image_reader.with_size((height, width)),
     )
     size = min(len(files), experiment.eval_batch_size)
     batches = Batches(

@@ -21,9 +21,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcv.data import decode_image, fit_image
-from jaxcv.data.decode import MAX_PIXELS
-from jaxcv.data.fit import Fit, placement, size_pair
+from jaxcv.data import fit_image
+from jaxcv.data.fit import placement
 from jaxcv.drawing.index_maps import overlay, write_index_map
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.image import to_float
@@ -79,7 +78,7 @@ def _rows(
     palette = class_palette(names, run.experiment.data)
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
-            image = read_image(run, file)
+            image = run.image_reader.read_whole(file)
             index_map, confidence = segment_image(run, predict, image)
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
@@ -110,9 +109,8 @@ def segment_image(run: Run, predict: Predictor, image: np.ndarray) -> tuple[np.n
         predict: see `jaxcv.tasks.segmentation.inference`.
         image: of any size.
     """
-    size, data = image.shape[:2], run.experiment.data
-    target = size_pair(getattr(data, "size", None))
-    fit: Fit = getattr(data, "fit", "crop")
+    size, reader = image.shape[:2], run.image_reader
+    target, fit = reader.target, reader.fit
     window = (slice(None), slice(None))
     if target is None or target == size:
         fitted = image
@@ -195,19 +193,3 @@ def _applied(run: Run, variables: Variables) -> Any:
         return experiment.model.apply(placed, batch["image"], train=False)
 
     return apply
-
-
-def read_image(run: Run, file: str) -> np.ndarray:
-    """Decodes an image file as the run's data set decodes its own: uint8 [H, W, C].
-
-    Raises:
-        ValueError, OSError: for a file that cannot be read, or is no image.
-    """
-    data = run.experiment.data
-    return decode_image(
-        Path(file).read_bytes(),
-        channels=run.train_source[0]["image"].shape[-1],
-        record=file,
-        max_pixels=getattr(data, "max_pixels", MAX_PIXELS),
-        apply_exif=getattr(data, "apply_exif", True),
-    )

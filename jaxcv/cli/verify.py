@@ -20,8 +20,7 @@ from jaxcv.tasks.faces.embedding import (
     embed_pictures,
     embedder_digest,
     embedding_size,
-    picture_shape,
-    record_fit,
+    record_reader,
 )
 from jaxcv.tasks.faces.verification import (
     Threshold,
@@ -69,10 +68,9 @@ class Embedder:
     def reader(self, options: Any) -> FaceReader:
         """What reads photos by `FACE_OPTIONS`."""
         return FaceReader(
-            shape=picture_shape(self.run),
+            image_reader=record_reader(self.run),
             aligned=options.aligned,
             largest=options.largest,
-            fit=record_fit(self.run),
         )
 
     def gallery(self, directory: Path) -> DeviceGallery:

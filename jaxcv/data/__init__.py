@@ -17,6 +17,7 @@ from jaxcv.data.faces import (
 )
 from jaxcv.data.files import Folder
 from jaxcv.data.fit import fit_image
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.order import BalancedOrder, permutation
 from jaxcv.data.preparation import prepare
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
@@ -63,6 +64,7 @@ __all__ = [
     "DisjointIdentities",
     "Folder",
     "FrequentIdentities",
+    "ImageReader",
     "ImagesPerIdentity",
     "MaskFolder",
     "MaskValues",

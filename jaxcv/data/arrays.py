@@ -6,11 +6,12 @@ import gzip
 import importlib.util
 import pathlib
 import zipfile
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
+from jaxcv.data.fit import Fit, Size
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 
 
@@ -25,6 +26,9 @@ class ArraySource:
       size: resize on reading, see `fit_image`.
       fit: how to resize.
       channels: 1, 3, or None for what the images have.
+
+    Attributes:
+      image_reader: brings a file to the size and channels of the records.
     """
 
     def __init__(
@@ -43,15 +47,18 @@ class ArraySource:
         if class_names is None:
             class_names = tuple(map(str, range(int(self.labels.max()) + 1))) if integers else ()
         self.class_names = class_names
-        self._name, self._size, self._fit = name, size, fit
-        self._channels = channels or self.images.shape[-1]
+        self._name = name
+        height, width, stored = self.images.shape[1:]
+        kind: Any = stored if channels is None else channels
+        own = (height, width) if size is None else size
+        self.image_reader = ImageReader(size=own, fit=fit, channels=kind)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Record:
-        image = convert_channels(self.images[index], self._channels)
-        return {"image": fit_image(image, self._size, self._fit), "label": self.labels[index]}
+        image = self.image_reader.fit_pixels(self.images[index])
+        return {"image": image, "label": self.labels[index]}
 
     def record_name(self, index: int) -> str:
         """`name[index]`."""

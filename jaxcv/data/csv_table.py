@@ -10,6 +10,7 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import FileSource, nearest_name
 from jaxcv.data.fit import Fit, Size
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
@@ -77,13 +78,15 @@ class CSV:
             paths,
             labels,
             class_names,
-            size=self.size,
-            fit=self.fit,
-            channels=self.channels,
-            max_pixels=self.max_pixels,
-            apply_exif=self.apply_exif,
-            decode_margin=self.decode_margin,
-            random_resized_crop=self.random_resized_crop,
+            ImageReader(
+                size=self.size,
+                fit=self.fit,
+                channels=self.channels,
+                max_pixels=self.max_pixels,
+                apply_exif=self.apply_exif,
+                decode_margin=self.decode_margin,
+            ),
+            self.random_resized_crop,
         )
         if self.split_column is None:
             check_split(split, self.path)

@@ -5,15 +5,16 @@ import difflib
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
-from jaxcv.data.fit import Fit, Size, View, fitting, size_pair
+from jaxcv.data.decode import MAX_PIXELS
+from jaxcv.data.fit import Fit, Size, View
+from jaxcv.data.image_reader import ImageReader, read_file
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
-from jaxcv.data.view import DECODE_MARGIN, decode_view
+from jaxcv.data.view import DECODE_MARGIN
 
 _OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
 SUFFIXES = frozenset((*_OF_JPEG, *_OF_TIFF, *_OF_PPM, ".pnm", ".png", ".gif", ".webp", ".bmp"))
@@ -27,12 +28,7 @@ class FileSource:
       paths: [N] files; also the records' names.
       labels: [N] int32 (classes) or float32 (regression).
       class_names: names of the classes; empty for regression.
-      size: resize to this size, see `fit_image`; None keeps each file's own.
-      fit: how to resize.
-      channels: 1 or 3.
-      max_pixels: larger images raise, see `decode_image`.
-      apply_exif: bring images upright by their EXIF orientation.
-      decode_margin: see `jaxcv.data.view`.
+      image_reader: reads them.
       random_resized_crop: what `Batches` is to show in training, or None for the images by `fit`.
     """
 
@@ -42,46 +38,28 @@ class FileSource:
         paths: Sequence[str],
         labels: np.ndarray,
         class_names: tuple[str, ...],
-        *,
-        size: Size,
-        fit: Fit,
-        channels: int,
-        max_pixels: int = MAX_PIXELS,
-        apply_exif: bool = True,
-        decode_margin: float | None = DECODE_MARGIN,
+        image_reader: ImageReader,
         random_resized_crop: DecodeRandomResizedCrop | None = None,
     ):
         self.root, self.paths, self.labels, self.class_names = root, paths, labels, class_names
-        self._target, self._channels = size_pair(size), channels
-        self._view = None if self._target is None else fitting(self._target, fit)
-        self._max_pixels, self._apply_exif = max_pixels, apply_exif
-        self._decode_margin, self.random_resized_crop = decode_margin, random_resized_crop
+        self.image_reader, self.random_resized_crop = image_reader, random_resized_crop
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Record:
-        return self._record(index, self._target, self._view)
+        image = self.image_reader.read(self.record_name(index))
+        return {"image": image, "label": self.labels[index]}
 
     def read_views(
         self, indices: Sequence[int], views: Sequence[View], target: tuple[int, int]
     ) -> list[Record]:
         """Records of which only what a view shows is scaled, to `target`."""
-        return [self._record(index, target, view) for index, view in zip(indices, views)]
+        return [self._seen(index, view, target) for index, view in zip(indices, views)]
 
-    def _record(self, index: int, target: tuple[int, int] | None, view: View | None) -> Record:
+    def _seen(self, index: int, view: View, target: tuple[int, int]) -> Record:
         name = self.record_name(index)
-        data = read_file(self.root / self.paths[index])
-        how: dict[str, Any] = {
-            "channels": self._channels,
-            "record": name,
-            "max_pixels": self._max_pixels,
-            "apply_exif": self._apply_exif,
-        }
-        if target is None or view is None:
-            image = decode_image(data, **how)
-        else:
-            image = decode_view(data, view, target, decode_margin=self._decode_margin, **how)
+        image = self.image_reader.decode_view(read_file(pathlib.Path(name)), view, target, name)
         return {"image": image, "label": self.labels[index]}
 
     def record_name(self, index: int) -> str:
@@ -177,13 +155,15 @@ class Folder:
             paths,
             np.asarray(labels, np.int32),
             tuple(classes),
-            size=self.size,
-            fit=self.fit,
-            channels=self.channels,
-            max_pixels=self.max_pixels,
-            apply_exif=self.apply_exif,
-            decode_margin=self.decode_margin,
-            random_resized_crop=self.random_resized_crop,
+            ImageReader(
+                size=self.size,
+                fit=self.fit,
+                channels=self.channels,
+                max_pixels=self.max_pixels,
+                apply_exif=self.apply_exif,
+                decode_margin=self.decode_margin,
+            ),
+            self.random_resized_crop,
         )
 
 
@@ -224,14 +204,6 @@ def nearest_name(name: str, known: Sequence[str]) -> str:
     """`; did you mean ...?` where a known name is near, else nothing."""
     nearest = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def read_file(path: pathlib.Path) -> bytes:
-    """The bytes of a record's file; DecodeError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DecodeError(os.fspath(path), f"cannot be read: {error.strerror}") from error
 
 
 def existing_folder(name: str | pathlib.Path) -> pathlib.Path:

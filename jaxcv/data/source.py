@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from jaxcv.data.fit import View
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 
 Split = Literal["train", "validation", "test"]
@@ -27,11 +28,18 @@ class Source(Protocol):
     `labels` [N]; `record_labels` asks for it. One that can show a part of an image while it decodes
     it has `read_views(indices, views, (height, width))`, and may have a `random_resized_crop`: what
     training batches are to show.
+
+    A source that stands before another, or shows a part of it, hands on its `image_reader`.
     """
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes by label; empty where the label is no class."""
+        ...
+
+    @property
+    def image_reader(self) -> ImageReader:
+        """What reads an image as the records are read: a file for prediction looks as they do."""
         ...
 
     def __len__(self) -> int:
@@ -92,6 +100,11 @@ class SourceView:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes of the source viewed."""
         return self.source.class_names
+
+    @property
+    def image_reader(self) -> ImageReader:
+        """That of the source viewed."""
+        return self.source.image_reader
 
     def __len__(self) -> int:
         return len(self.indices)

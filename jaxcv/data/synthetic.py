@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
 from jaxcv.data.fit import size_pair
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source, Split, check_split
 
 _SPLIT_NUMBER = {"train": 0, "test": 1}
@@ -22,6 +24,8 @@ class SyntheticSource:
         self.class_names = tuple(f"class {c}" for c in range(dataset.num_classes))
         height, width = size_pair(dataset.image_size) or (1, 1)
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
+        channels: Any = dataset.channels
+        self.image_reader = ImageReader(size=(height, width), channels=channels)
 
     @property
     def labels(self) -> np.ndarray:

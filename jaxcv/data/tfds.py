@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
-from jaxcv.data.fit import Fit, Size, View, convert_channels, fitting, size_pair, view_image
+from jaxcv.data.decode import MAX_PIXELS, DecodeError
+from jaxcv.data.fit import Fit, Size, View, convert_channels, view_image
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, Split, check_split
-from jaxcv.data.view import DECODE_MARGIN, decode_view
+from jaxcv.data.view import DECODE_MARGIN
 
 _CHUNK = 512
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -106,12 +107,14 @@ def _registered() -> tuple[str, ...]:
 
 
 class TFDSSource:
-    """One split of a prepared data set; images are decoded by `decode_image`."""
+    """One split of a prepared data set."""
 
     # None where a label is no scalar.
     _label_dtype: Any = None
     # Label by text, where the data set stores names.
     _number: dict[str, int] | None = None
+    # Labels that lie in the image need it whole, before both are fitted.
+    _label_in_image = False
 
     def __init__(self, dataset: "TFDS", split: str):
         import tensorflow_datasets as tfds
@@ -135,7 +138,13 @@ class TFDSSource:
             raise ValueError(
                 f"feature {dataset.image_key!r} of {dataset.name!r} is not an image: {image}"
             )
-        self._channels = dataset.channels or (1 if image.shape[-1] == 1 else 3)
+        self.image_reader = ImageReader(
+            size=dataset.size,
+            fit=dataset.fit,
+            channels=dataset.channels or (1 if image.shape[-1] == 1 else 3),
+            max_pixels=dataset.max_pixels,
+            decode_margin=None if self._label_in_image else dataset.decode_margin,
+        )
         self.class_names: tuple[str, ...] = ()
         self._open_label(tfds, label)
         self._records = _data_source(tfds, builder, dataset, split)
@@ -202,11 +211,11 @@ class TFDSSource:
         return zip(indices, stored)
 
     def _record(self, index: int, stored: dict[str, Any]) -> Record:
-        target = size_pair(self._dataset.size)
-        if target is None:
-            image = self._image(index, stored)
+        image = stored[self._dataset.image_key]
+        if self._encoded:
+            image = self.image_reader.decode(image, self.record_name(index))
         else:
-            image = self._seen(index, stored, fitting(target, self._dataset.fit), target)
+            image = self.image_reader.fit_pixels(image)
         return {"image": image, "label": self._label(stored)}
 
     def _label(self, stored: dict[str, Any]) -> np.int32 | np.float32:
@@ -227,8 +236,8 @@ class TFDSSource:
         """The decoded image uint8 [H, W, C], at its own size."""
         image = stored[self._dataset.image_key]
         if not self._encoded:
-            return convert_channels(image, self._channels)
-        return decode_image(image, **self._how(index))
+            return convert_channels(image, self.image_reader.channels)
+        return self.image_reader.decode_whole(image, self.record_name(index))
 
     def _seen(
         self, index: int, stored: dict[str, Any], view: View, target: tuple[int, int]
@@ -236,16 +245,8 @@ class TFDSSource:
         """What a view shows of the image, uint8 [*target, C]."""
         image = stored[self._dataset.image_key]
         if not self._encoded:
-            return view_image(convert_channels(image, self._channels), view, target)
-        margin = self._dataset.decode_margin
-        return decode_view(image, view, target, decode_margin=margin, **self._how(index))
-
-    def _how(self, index: int) -> dict[str, Any]:
-        return {
-            "channels": self._channels,
-            "record": self.record_name(index),
-            "max_pixels": self._dataset.max_pixels,
-        }
+            return view_image(convert_channels(image, self.image_reader.channels), view, target)
+        return self.image_reader.decode_view(image, view, target, self.record_name(index))
 
     def record_name(self, index: int) -> str:
         """`name:version split[index]`."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from jaxcv.data.decode import DecodeError
-from jaxcv.data.files import FileSource, image_files
-from jaxcv.data.fit import Fit, fit_image
+from jaxcv.data.files import image_files
+from jaxcv.data.fit import fit_image
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.faces.alignment import aligned_face
 from jaxcv.faces.detector import FaceDetector, NoFaceError, SeveralFacesError
 
@@ -23,18 +24,29 @@ class FaceReader:
     """Reads a photo into the face in it, of one size.
 
     Attributes:
-        shape: (H, W, C) of the result.
+        image_reader: reads photos as those of training were read, and brings them to a size.
         aligned: photos are cropped and aligned already: they are only resized, as in training.
         largest: take the largest face where there are several.
-        fit: how aligned photos are resized.
         detector: what finds faces; None for a `CascadeDetector`.
+
+    Raises:
+        ValueError: the reader has no size.
     """
 
-    shape: tuple[int, int, int]
+    image_reader: ImageReader
     aligned: bool = False
     largest: bool = False
-    fit: Fit = "crop"
     detector: FaceDetector | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_reader.target is None:
+            raise ValueError("faces are read at one size; give the image_reader a size")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of a face."""
+        height, width = self.image_reader.target or (0, 0)
+        return height, width, self.image_reader.channels
 
     def __call__(self, file: str) -> np.ndarray:
         """uint8 [H, W, C]: the face of one photo.
@@ -47,22 +59,15 @@ class FaceReader:
         """
         height, width, channels = self.shape
         if self.aligned:
-            source = FileSource(
-                Path(),
-                [file],
-                np.zeros(1, np.int32),
-                (),
-                size=(height, width),
-                fit=self.fit,
-                channels=channels,
-            )
-            return source[0]["image"]
+            return self.image_reader.read(file)
+        # Faces are found in colour, whatever is embedded.
         face = aligned_face(
-            file,
+            replace(self.image_reader, channels=3).read_whole(file),
             max(height, width),
             channels=channels,
             detector=self.detector,
             largest=self.largest,
+            name=file,
         )
         return fit_image(face, (height, width), "crop")
 

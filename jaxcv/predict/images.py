@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcv.data import Batches, decode_image
-from jaxcv.data.decode import MAX_PIXELS
+from jaxcv.data import Batches
 from jaxcv.data.files import SUFFIXES, FileSource
 from jaxcv.train.feed import StreamFeed
 from jaxcv.train.run import Run, SetupError
@@ -70,16 +69,13 @@ def predict_images(
         files: paths.
     """
     experiment = run.experiment
-    height, width, channels = run.train_source[0]["image"].shape
+    height, width, _ = run.train_source[0]["image"].shape
     source = FileSource(
         Path(),
         files,
         np.zeros(len(files), np.int32),
         run.train_source.class_names,
-        size=(height, width),
-        fit=getattr(experiment.data, "fit", "crop"),
-        decode_margin=getattr(experiment.data, "decode_margin", None),
-        channels=channels,
+        run.image_reader.with_size((height, width)),
     )
     size = min(len(files), experiment.eval_batch_size)
     batches = Batches(
@@ -102,22 +98,6 @@ def predict_images(
             else:
                 arrays = {name: array[row] for name, array in predictions.items()}
                 yield ImagePrediction(file=file, arrays=arrays)
-
-
-def read_image(run: Run, file: str) -> np.ndarray:
-    """Decodes an image file as the run's data set decodes its own: uint8 [H, W, C].
-
-    Raises:
-        ValueError, OSError: for a file that cannot be read, or is no image.
-    """
-    data = run.experiment.data
-    return decode_image(
-        Path(file).read_bytes(),
-        channels=run.train_source[0]["image"].shape[-1],
-        record=file,
-        max_pixels=getattr(data, "max_pixels", MAX_PIXELS),
-        apply_exif=getattr(data, "apply_exif", True),
-    )
 
 
 def unique_stems(files: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import optax
 
 from jaxcv.convolution import onednn
 from jaxcv.convolution.compiler import compiler_options
-from jaxcv.data import Batches, Source, materialize, resident_bytes
+from jaxcv.data import Batches, ImageReader, Source, materialize, resident_bytes
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import (
     SetupError,
@@ -56,6 +56,21 @@ class Run:
     image_shape: tuple[int, int, int]
     total_steps: int
     layout: TrainState
+
+    @property
+    def image_reader(self) -> ImageReader:
+        """What reads image files as the data set reads its own.
+
+        Raises:
+            SetupError: the data set, one of your own, hands none over.
+        """
+        reader = getattr(self.train_source, "image_reader", None)
+        if reader is None:
+            raise SetupError(
+                f"{type(self.train_source).__name__} has no image_reader, so that nothing tells how to "
+                "read an image file as its records; give it one: jaxcv.data.ImageReader"
+            )
+        return reader
 
     @property
     def sharded(self) -> Any:

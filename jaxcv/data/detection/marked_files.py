@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
+from jaxcv.data.decode import MAX_PIXELS, DecodeError
 from jaxcv.data.detection.objects import (
     MAX_BOXES,
     BoxCounts,
@@ -27,8 +27,9 @@ from jaxcv.data.detection.orientation import (
     read_header,
     upright_boxes,
 )
-from jaxcv.data.files import nearest_name, read_file
+from jaxcv.data.files import nearest_name
 from jaxcv.data.fit import Fit, Size, size_pair
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record
 
 
@@ -119,6 +120,13 @@ class MarkedFileSource:
     ):
         self.class_names, self.box_counts = class_names, BoxCounts()
         self._settings = settings
+        self.image_reader = ImageReader(
+            size=settings.size,
+            fit=settings.fit,
+            channels=settings.channels,
+            max_pixels=settings.max_pixels,
+            decode_margin=None,  # Boxes are checked against the whole image.
+        )
         self._paths = [each.image for each in marks]
         self._names = [each.name for each in marks]
         self._check_present()
@@ -139,12 +147,7 @@ class MarkedFileSource:
 
     def __getitem__(self, index: int) -> Record:
         settings, path = self._settings, self._paths[index]
-        image = decode_image(
-            read_file(path),
-            channels=settings.channels,
-            record=os.fspath(path),
-            max_pixels=settings.max_pixels,
-        )
+        image = self.image_reader.read_whole(path)
         if image.shape[:2] != self._sizes[index]:
             raise _wrong_size(self._names[index], self._sizes[index], path, image.shape[:2])
         return detection_record(

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcv.data.detection.objects import Objects, detection_record
 from jaxcv.data.fit import size_pair
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source, Split, check_split
 
 SHAPES = ("square", "circle", "triangle")
@@ -72,6 +73,7 @@ class ShapesSource:
         self._number = _SPLIT_NUMBER[split]
         self._length = dataset.num_examples if split == "train" else dataset.num_test_examples
         self._size = size_pair(dataset.image_size) or (1, 1)
+        self.image_reader = ImageReader(size=self._size, fit="pad", decode_margin=None)
 
     def __len__(self) -> int:
         return self._length

@@ -84,6 +84,7 @@ class TFDSDetectionSource(TFDSSource):
     """One split of a prepared data set of images and objects."""
 
     _dataset: TFDSDetection
+    _label_in_image = True
 
     def _open_label(self, tfds: Any, label: Any) -> None:
         data = self._dataset

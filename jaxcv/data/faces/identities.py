@@ -11,6 +11,7 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.files import Folder
 from jaxcv.data.fit import Fit, Size, View
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import (
     Dataset,
@@ -93,6 +94,11 @@ class IdentityView:
         """Many records at once, where the source viewed can."""
         records = self._view.__getitems__(indices)
         return [{**r, "label": self.labels[i]} for i, r in zip(indices, records)]
+
+    @property
+    def image_reader(self) -> ImageReader:
+        """That of the source viewed."""
+        return self._view.image_reader
 
     @property
     def random_resized_crop(self) -> DecodeRandomResizedCrop | None:

@@ -3,14 +3,12 @@
 import dataclasses
 import os
 import pathlib
-from typing import Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.faces.verification import VerificationPairs
 from jaxcv.data.files import SUFFIXES, FileSource, nearest_name
-from jaxcv.data.fit import Fit, Size
+from jaxcv.data.image_reader import ImageReader
 
 # A picture as the list names it: person, number.
 _Picture = tuple[str, int]
@@ -33,11 +31,7 @@ def read_pairs(
     path: str | pathlib.Path,
     root: str | pathlib.Path,
     *,
-    size: Size = None,
-    fit: Fit = "crop",
-    channels: Literal[1, 3] = 3,
-    max_pixels: int = MAX_PIXELS,
-    apply_exif: bool = True,
+    image_reader: ImageReader | None = None,
 ) -> VerificationPairs:
     """Reads a list of pairs such as LFW's pairs.txt and finds the pictures that it names.
 
@@ -55,11 +49,7 @@ def read_pairs(
     Args:
       path: the list.
       root: the folder of people.
-      size: resize to this size, see `fit_image`; None needs pictures of one size.
-      fit: how to resize.
-      channels: 1 (grey) or 3 (RGB).
-      max_pixels: larger pictures raise.
-      apply_exif: bring pictures upright by their EXIF orientation.
+      image_reader: reads the pictures; None: RGB at their own size, which then must be one.
 
     Returns:
       The pairs in the list's order; `folds` where the header tells them. `images` are the pictures
@@ -82,11 +72,7 @@ def read_pairs(
         list(files.values()),
         np.asarray([number[name] for name, _ in files], np.int32),
         tuple(names),
-        size=size,
-        fit=fit,
-        channels=channels,
-        max_pixels=max_pixels,
-        apply_exif=apply_exif,
+        image_reader or ImageReader(),
     )
     return VerificationPairs(
         images=images,

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS, decode_image
+from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.faces.identities import only_train
 from jaxcv.data.faces.record_file import PackedRecord, RecordFile
-from jaxcv.data.fit import Fit, Size, fit_image
+from jaxcv.data.fit import Fit, Size
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source, Split
 
 ColorOrder = Literal["rgb", "bgr"]
@@ -25,6 +26,7 @@ class RecordIOSource:
     Attributes:
       keys: int64 [N], key in the index of each image.
       class_names: the numbers of the identities, "0", "1", ...
+      image_reader: reads them, but for turning the channels around.
     """
 
     def __init__(self, dataset: "RecordIO"):
@@ -32,6 +34,13 @@ class RecordIOSource:
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder")
         self._dataset = dataset
+        self.image_reader = ImageReader(
+            size=dataset.size,
+            fit=dataset.fit,
+            channels=dataset.channels,
+            max_pixels=dataset.max_pixels,
+            decode_margin=None,
+        )
         self._file = RecordFile(root / f"{dataset.stem}.rec", root / f"{dataset.stem}.idx")
         self.keys, self._identities = _images_and_identities(self._file)
         if not len(self.keys):
@@ -42,7 +51,7 @@ class RecordIOSource:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Record:
-        name, dataset = self.record_name(index), self._dataset
+        name = self.record_name(index)
         stored = self._file.read(int(self.keys[index]))
         label = _identity(stored.labels[0], name)
         if "labels" in self.__dict__ and label != self.labels[index]:
@@ -50,15 +59,10 @@ class RecordIOSource:
                 f"{name}: its own label is {label}, but the identity that it is counted to is "
                 f"{self.labels[index]}"
             )
-        image = decode_image(
-            stored.payload,
-            channels=dataset.channels,
-            record=name,
-            max_pixels=dataset.max_pixels,
-        )
-        if dataset.color_order == "bgr":
+        image = self.image_reader.decode(stored.payload, name)
+        if self._dataset.color_order == "bgr":
             image = np.ascontiguousarray(image[..., ::-1])
-        return {"image": fit_image(image, dataset.size, dataset.fit), "label": label}
+        return {"image": image, "label": label}
 
     @functools.cached_property
     def labels(self) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
+from jaxcv.data.decode import DecodeError
 from jaxcv.data.faces.plain_pickle import read_plain_pickle
-from jaxcv.data.fit import Fit, Size, convert_channels, fit_image
+from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source
 
 ColorOrder = Literal["rgb", "bgr"]
@@ -63,11 +63,8 @@ class StoredImages:
     Args:
       stored: [N], each the bytes of an image file, or uint8 [H, W] or [H, W, C].
       names: [N], what messages call them.
-      size: resize to this size, see `fit_image`.
-      fit: how to resize.
-      channels: 1 (grey) or 3 (RGB).
+      image_reader: brings them to channels and size.
       pixel_order: colour order of images that are held as pixels; encoded ones need none.
-      max_pixels: larger encoded images raise.
     """
 
     class_names: tuple[str, ...] = ()
@@ -76,16 +73,12 @@ class StoredImages:
         self,
         stored: Sequence[bytes | np.ndarray],
         names: Sequence[str],
+        image_reader: ImageReader,
         *,
-        size: Size = None,
-        fit: Fit = "crop",
-        channels: int = 3,
         pixel_order: ColorOrder | None = None,
-        max_pixels: int = MAX_PIXELS,
     ):
         self._stored, self._names = stored, names
-        self._size, self._fit, self._channels = size, fit, channels
-        self._pixel_order, self._max_pixels = pixel_order, max_pixels
+        self.image_reader, self._pixel_order = image_reader, pixel_order
         self.labels = np.full(len(stored), -1, np.int32)
 
     def __len__(self) -> int:
@@ -94,17 +87,12 @@ class StoredImages:
     def __getitem__(self, index: int) -> Record:
         stored = self._stored[index]
         if isinstance(stored, bytes):
-            image = decode_image(
-                stored,
-                channels=self._channels,
-                record=self.record_name(index),
-                max_pixels=self._max_pixels,
-            )
+            image = self.image_reader.decode(stored, self.record_name(index))
         else:
-            image = self._from_pixels(stored, index)
-        return {"image": fit_image(image, self._size, self._fit), "label": self.labels[index]}
+            image = self.image_reader.fit_pixels(self._pixels(stored, index))
+        return {"image": image, "label": self.labels[index]}
 
-    def _from_pixels(self, pixels: np.ndarray, index: int) -> np.ndarray:
+    def _pixels(self, pixels: np.ndarray, index: int) -> np.ndarray:
         image = pixels[..., None] if pixels.ndim == 2 else pixels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3):
             raise DecodeError(
@@ -112,7 +100,7 @@ class StoredImages:
             )
         if image.shape[-1] == 3 and self._pixel_order == "bgr":
             image = image[..., ::-1]
-        return convert_channels(np.ascontiguousarray(image), self._channels)
+        return np.ascontiguousarray(image)
 
     def record_name(self, index: int) -> str:
         """The name given."""
@@ -122,11 +110,8 @@ class StoredImages:
 def read_verification_bin(
     path: str | pathlib.Path,
     *,
-    size: Size = None,
-    fit: Fit = "crop",
-    channels: Literal[1, 3] = 3,
+    image_reader: ImageReader | None = None,
     pixel_order: ColorOrder | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> VerificationPairs:
     """Reads a verification set in InsightFace's format: lfw.bin, cfp_fp.bin, agedb_30.bin, ...
 
@@ -137,12 +122,9 @@ def read_verification_bin(
 
     Args:
       path: the file.
-      size: resize to this size, see `fit_image`; None keeps the stored 112x112.
-      fit: how to resize.
-      channels: 1 (grey) or 3 (RGB).
+      image_reader: brings the images to channels and size; None: RGB at their own size, 112x112.
       pixel_order: for files that hold colour images as arrays of pixels: "rgb" or "bgr", which
         nothing in such a file tells.
-      max_pixels: larger images raise.
 
     Raises:
       ValueError: there is no such file; it is cut off or no pickle of such a pair; it asks for a
@@ -169,11 +151,8 @@ def read_verification_bin(
     images = StoredImages(
         [encoded[i] for i in firsts],
         [f"{path}, image {i}" for i in firsts],
-        size=size,
-        fit=fit,
-        channels=channels,
+        image_reader or ImageReader(),
         pixel_order=pixel_order,
-        max_pixels=max_pixels,
     )
     return VerificationPairs(images=images, pairs=places.reshape(-1, 2), same=same)
 

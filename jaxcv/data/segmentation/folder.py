@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, decode_image, upright_size
+from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, upright_size
 from jaxcv.data.files import (
     existing_folder,
     files_by_name,
     listed_names,
     nearest_name,
-    read_file,
 )
-from jaxcv.data.fit import Fit, Size, fit_image
+from jaxcv.data.fit import Fit, Size
+from jaxcv.data.image_reader import ImageReader, read_file
 from jaxcv.data.segmentation.masks import (
     IGNORE_LABEL,
     Color,
@@ -200,6 +200,14 @@ class MaskSource:
     def __init__(self, dataset: MaskFolder, pairs: Sequence[Pair]):
         self.pairs, self.class_names = pairs, dataset.class_names
         self._dataset = dataset
+        self.image_reader = ImageReader(
+            size=dataset.size,
+            fit=dataset.fit,
+            channels=dataset.channels,
+            max_pixels=dataset.max_pixels,
+            apply_exif=dataset.apply_exif,
+            decode_margin=None,  # An image is decoded whole, as its mask is.
+        )
         self._values = MaskValues(
             num_classes=len(dataset.class_names),
             class_values=dataset.class_values,
@@ -217,13 +225,7 @@ class MaskSource:
 
     def __getitem__(self, index: int) -> Record:
         data, (image_path, mask_path) = self._dataset, self.pairs[index]
-        image = decode_image(
-            read_file(image_path),
-            channels=data.channels,
-            record=os.fspath(image_path),
-            max_pixels=data.max_pixels,
-            apply_exif=data.apply_exif,
-        )
+        image = self.image_reader.read_whole(image_path)
         mask = decode_mask(
             read_file(mask_path),
             color=data.palette is not None,
@@ -234,7 +236,7 @@ class MaskSource:
         check_mask_size(mask.shape, image.shape, os.fspath(mask_path))
         labels = self._values.labels(mask, os.fspath(mask_path))
         return {
-            "image": fit_image(image, data.size, data.fit),
+            "image": self.image_reader.fit_pixels(image),
             "label": fit_mask(labels, data.size, data.fit, data.ignore_label),
         }
 

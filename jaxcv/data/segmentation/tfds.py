@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxcv.data.fit import fit_image
 from jaxcv.data.segmentation.folder import check_mask_size
 from jaxcv.data.segmentation.masks import IGNORE_LABEL, MaskValues, decode_mask, fit_mask
 from jaxcv.data.source import Record
@@ -48,6 +47,7 @@ class TFDSMaskSource(TFDSSource):
     """One split of a prepared data set of images and masks."""
 
     _dataset: TFDSSegmentation
+    _label_in_image = True
 
     def _open_label(self, tfds: Any, label: Any) -> None:
         data = self._dataset
@@ -78,6 +78,6 @@ class TFDSMaskSource(TFDSSource):
         check_mask_size(mask.shape, image.shape, name)
         labels = self._values.labels(mask, name)
         return {
-            "image": fit_image(image, data.size, data.fit),
+            "image": self.image_reader.fit_pixels(image),
             "label": fit_mask(labels, data.size, data.fit, data.ignore_label),
         }

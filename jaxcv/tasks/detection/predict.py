@@ -13,12 +13,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcv.data import fit_image
 from jaxcv.data.detection.objects import box_placement
-from jaxcv.data.fit import Fit
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
-from jaxcv.predict.images import read_image, unique_stems
+from jaxcv.predict.images import unique_stems
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables
@@ -55,7 +53,7 @@ def make_detector(run: Run, variables: Variables) -> Detector:
     experiment = run.experiment
     placed = jax.device_put(jax.device_get(variables), run.device_map.devices[0])
     height, width, _ = run.train_source[0]["image"].shape
-    fit: Fit = getattr(experiment.data, "fit", "pad")
+    reader = run.image_reader.with_size((height, width))
 
     @jax.jit
     def predict(images: jax.Array) -> dict[str, jax.Array]:
@@ -65,9 +63,9 @@ def make_detector(run: Run, variables: Variables) -> Detector:
 
     def detect(image: np.ndarray) -> Detections:
         size = (image.shape[0], image.shape[1])
-        fitted = fit_image(image, (height, width), fit)
+        fitted = reader.fit_pixels(image)
         found = {name: np.asarray(x)[0] for name, x in predict(fitted[None]).items()}
-        scale_x, scale_y, left, top = box_placement(size, (height, width), fit)
+        scale_x, scale_y, left, top = box_placement(size, reader.size, reader.fit)
         boxes = (found["boxes"] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
         boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
         # Of what was found in the border alone nothing is left.
@@ -122,7 +120,7 @@ def _rows(
     table = CocoTable(names, getattr(run.train_source, "category_ids", range(1, len(names) + 1)))
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
-            image = read_image(run, file)
+            image = run.image_reader.read_whole(file)
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
             continue

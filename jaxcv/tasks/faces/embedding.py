@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.data import Batches, Source
+from jaxcv.data import Batches, ImageReader, Source
 from jaxcv.data.faces.verification import StoredImages
 from jaxcv.devices import AXIS
 from jaxcv.models import EmbeddingClassifier, EmbeddingOutputs
@@ -115,7 +114,9 @@ def embed_source(
 def embed_pictures(run: Run, variables: Variables, pictures: np.ndarray) -> np.ndarray:
     """Embeds pictures uint8 [N, H, W, C] in memory; see `embed_source`."""
     names = [f"picture {i}" for i in range(len(pictures))]
-    source = StoredImages(list(pictures), names, channels=pictures.shape[-1], pixel_order="rgb")
+    source = StoredImages(
+        list(pictures), names, ImageReader(channels=pictures.shape[-1]), pixel_order="rgb"
+    )
     return embed_source(run, variables, source)
 
 
@@ -144,12 +145,10 @@ def embedder_digest(run: Run, variables: Variables) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def record_fit(run: Run) -> Any:
-    """How the run's data set resizes pictures, also where it is a view of another; else "crop"."""
-    data: Any = run.experiment.data
-    while not hasattr(data, "fit") and dataclasses.is_dataclass(getattr(data, "data", None)):
-        data = data.data
-    return getattr(data, "fit", "crop")
+def record_reader(run: Run) -> ImageReader:
+    """What reads a picture into the run's `picture_shape`, as its data set reads its own."""
+    height, width, _ = picture_shape(run)
+    return run.image_reader.with_size((height, width))
 
 
 def _check_shape(source: Source, wanted: tuple[int, int, int]) -> None:

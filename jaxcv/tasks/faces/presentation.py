@@ -13,7 +13,7 @@ from jaxcv.errors import UsageError
 from jaxcv.metrics.pairs import pair_scores
 from jaxcv.report.markup import Markup
 from jaxcv.report.presentation import Presentation, Results
-from jaxcv.tasks.faces.embedding import picture_shape, record_fit
+from jaxcv.tasks.faces.embedding import record_reader
 from jaxcv.tasks.faces.options import EvaluateOptions
 from jaxcv.tasks.faces.report import face_evidence, face_sections
 from jaxcv.tasks.faces.verification import verify_pairs
@@ -81,10 +81,9 @@ class FacePresentation(Presentation):
 
 
 def _read_pairs(run: Run, file: Path, options: EvaluateOptions) -> VerificationPairs:
-    height, width, channels = picture_shape(run)
-    shape: dict[str, Any] = {"size": (height, width), "channels": channels, "fit": record_fit(run)}
+    reader = record_reader(run)
     if file.suffix == ".bin":
-        return read_verification_bin(file, pixel_order=options.pixel_order, **shape)
+        return read_verification_bin(file, image_reader=reader, pixel_order=options.pixel_order)
     if options.root is None:
         raise UsageError(f"{file} names people; say which folder holds them: --root FOLDER")
-    return read_pairs(file, options.root, **shape)
+    return read_pairs(file, options.root, image_reader=reader)

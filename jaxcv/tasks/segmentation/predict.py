@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image
 
 from jaxcv.data import fit_image
-from jaxcv.data.fit import Fit, placement, size_pair
+from jaxcv.data.fit import placement
 from jaxcv.drawing.index_maps import overlay, write_index_map
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.image import to_float
-from jaxcv.predict.images import read_image, unique_stems
+from jaxcv.predict.images import unique_stems
 from jaxcv.tasks.segmentation.inference import Inference, Predictor
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
@@ -79,7 +79,7 @@ def _rows(
     palette = class_palette(names, run.experiment.data)
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
-            image = read_image(run, file)
+            image = run.image_reader.read_whole(file)
             index_map, confidence = segment_image(run, predict, image)
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
@@ -110,9 +110,8 @@ def segment_image(run: Run, predict: Predictor, image: np.ndarray) -> tuple[np.n
         predict: see `jaxcv.tasks.segmentation.inference`.
         image: of any size.
     """
-    size, data = image.shape[:2], run.experiment.data
-    target = size_pair(getattr(data, "size", None))
-    fit: Fit = getattr(data, "fit", "crop")
+    size, reader = image.shape[:2], run.image_reader
+    target, fit = reader.target, reader.fit
     window = (slice(None), slice(None))
     if target is None or target == size:
         fitted = image

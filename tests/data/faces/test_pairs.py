@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import read_pairs
+from jaxcv.data import ImageReader, read_pairs
 
 PEOPLE = {"Ada_Lovelace": 3, "Bo": 2, "Cy Twombly": 4}
 
@@ -59,7 +59,9 @@ def test_lfw(root):
     labels = pairs.images.labels[pairs.pairs]
     np.testing.assert_array_equal(labels[:, 0] == labels[:, 1], pairs.same)
     assert pairs.images[0]["image"].shape == (5, 4, 3)
-    small = read_pairs(str(listed(root, LFW)), str(root), size=2, channels=1)
+    small = read_pairs(
+        str(listed(root, LFW)), str(root), image_reader=ImageReader(size=2, channels=1)
+    )
     assert small.images[0]["image"].shape == (2, 2, 1)
 
 

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import Batches, DecodeError, VerificationPairs, read_verification_bin
+from jaxcv.data import (
+    Batches,
+    DecodeError,
+    ImageReader,
+    VerificationPairs,
+    read_verification_bin,
+)
 from jaxcv.data.faces import read_plain_pickle
 
 SAME = [True, False, True]
@@ -92,7 +98,9 @@ def test_equal_images_are_kept_once(tmp_path):
 
 def test_size_and_channels(tmp_path):
     path = written(tmp_path / "lfw.bin", (IMAGES, SAME))
-    record = read_verification_bin(path, size=(3, 4), channels=1).images[0]
+    record = read_verification_bin(path, image_reader=ImageReader(size=(3, 4), channels=1)).images[
+        0
+    ]
     assert record["image"].shape == (3, 4, 1)
 
 

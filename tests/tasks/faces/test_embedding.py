@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcv.data import ImageReader
 from jaxcv.data.faces import VerificationPairs
 from jaxcv.data.faces.verification import StoredImages
 from jaxcv.faces.detector import Face, landmarks_from_eyes
@@ -25,7 +26,7 @@ from jaxcv.tasks.faces.embedding import (
     embedder_digest,
     embedding_size,
     picture_shape,
-    record_fit,
+    record_reader,
 )
 from jaxcv.tasks.faces.verification import evaluated_threshold, stored_threshold, verify_pairs
 from jaxcv.train import Runtime, open_run
@@ -56,7 +57,8 @@ def test_embeddings_are_those_of_the_backbone_with_and_without_mirror_images(ope
     run, variables = opened
     found = embed_source(run, variables, run.test_source)
     assert found.shape == (15, 12)
-    assert (embedding_size(run), picture_shape(run), record_fit(run)) == (12, (10, 8, 1), "crop")
+    assert (embedding_size(run), picture_shape(run)) == (12, (10, 8, 1))
+    assert record_reader(run) == run.image_reader.with_size((10, 8))
     images = (pictures(run.test_source) / np.float32(255) - 0.5) / 0.25
     backbone = run.experiment.model.backbone
     params = {"params": jax.device_get(variables)["params"]["backbone"]}
@@ -72,7 +74,7 @@ def test_embeddings_are_those_of_the_backbone_with_and_without_mirror_images(ope
 
 def test_pictures_of_another_shape_are_refused_by_name(opened):
     run, variables = opened
-    source = StoredImages([np.zeros((9, 8), np.uint8)], ["stranger.png"], channels=1)
+    source = StoredImages([np.zeros((9, 8), np.uint8)], ["stranger.png"], ImageReader(channels=1))
     with pytest.raises(ValueError, match=r"stranger.png is \[9, 8, 1\].*pictures of \[10, 8, 1\]"):
         embed_source(run, variables, source)
 
@@ -161,11 +163,18 @@ def test_faces_that_are_found_get_the_shape_of_the_run(tmp_path):
     rng = np.random.default_rng(0)
     photo = tmp_path / "photo.png"
     Image.fromarray(rng.integers(0, 256, (60, 60, 3), np.uint8)).save(photo)
-    reader = FaceReader(shape=(32, 28, 1), detector=OneFace(1))
+    sized = ImageReader(size=(32, 28), channels=1)
+    reader = FaceReader(image_reader=sized, detector=OneFace(1))
     assert reader(str(photo)).shape == (32, 28, 1)
-    square = FaceReader(shape=(32, 32, 1), detector=OneFace(1))(str(photo))
+    square = dataclasses.replace(reader, image_reader=ImageReader(size=32, channels=1))(str(photo))
     np.testing.assert_array_equal(reader(str(photo)), square[:, 2:30])
-    assert FaceReader(shape=(16, 8, 3), aligned=True)(str(photo)).shape == (16, 8, 3)
+    colored = FaceReader(image_reader=ImageReader(size=(16, 8)), aligned=True)
+    assert colored(str(photo)).shape == colored.shape == (16, 8, 3)
+    small = FaceReader(image_reader=ImageReader(size=8, max_pixels=3599), detector=OneFace(1))
+    with pytest.raises(ValueError, match="photo.png: .*60x60 pixels, above the limit 3599"):
+        small(str(photo))
+    with pytest.raises(ValueError, match="give the image_reader a size"):
+        FaceReader(image_reader=ImageReader())
 
 
 def test_unusable_photos_are_named_all_at_once_or_left_out(tmp_path):
@@ -173,14 +182,15 @@ def test_unusable_photos_are_named_all_at_once_or_left_out(tmp_path):
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(good)
     broken.write_bytes(b"no picture")
     files = [str(broken), str(good), str(tmp_path / "missing.png")]
-    reader = FaceReader(shape=(8, 8, 1), aligned=True)
+    sized = ImageReader(size=8, channels=1)
+    reader = FaceReader(image_reader=sized, aligned=True)
     with pytest.raises(ValueError, match=r"2 of 3 photos.*broken.png.*missing.png: cannot be read"):
         read_faces(files, reader)
     faces = read_faces(files, reader, skip_bad=True)
     assert (faces.kept, list(faces.failed), len(faces.pictures)) == ([1], [files[0], files[2]], 1)
     with pytest.raises(ValueError, match=r"good.png: no face found in 20x20 pixels"):
-        read_faces([str(good)], FaceReader(shape=(8, 8, 1), detector=OneFace(0)))
-    two = FaceReader(shape=(8, 8, 1), detector=OneFace(2))
+        read_faces([str(good)], FaceReader(image_reader=sized, detector=OneFace(0)))
+    two = FaceReader(image_reader=sized, detector=OneFace(2))
     with pytest.raises(ValueError, match=r"good.png: 2 faces found .*--largest"):
         read_faces([str(good)], two)
     assert len(read_faces([str(good)], dataclasses.replace(two, largest=True)).pictures) == 1

@@ -1,6 +1,5 @@
 """Label maps of image files: the scale the model sees, the size that is written, the names of files."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import hypothesis
@@ -9,17 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcv.data import ImageReader
 from jaxcv.image import resize, to_float
 from jaxcv.predict.images import unique_stems
 from jaxcv.tasks.segmentation.predict import best_classes, segment_image
 
 RNG = np.random.default_rng(0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    size: tuple[int, int] | None
-    fit: str = "crop"
 
 
 class Watched:
@@ -33,7 +27,7 @@ class Watched:
 
 def segmented(image, size, fit="crop"):
     predict = Watched()
-    run = SimpleNamespace(experiment=SimpleNamespace(data=Data(size, fit)))
+    run = SimpleNamespace(image_reader=ImageReader(size=size, fit=fit))
     index_map, confidence = segment_image(run, predict, image)
     assert index_map.shape == confidence.shape == image.shape[:2]
     return index_map, predict.seen

@@ -14,7 +14,7 @@ import io
 import pathlib
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,12 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
         what it asks for. Nothing of it has been run.
     """
     content = path.read_bytes()
+    # It checks what is read: lengths against the file, numbers against limits.
+    instructions: Iterator[Any] = pickletools.genops(io.BytesIO(content))
     names: list[int] = []  # the byte of every instruction that asks for a name
     position, marks, refused = 0, 0, None
     try:
-        # `genops` checks what is read: lengths against the file, numbers against limits.
-        for opcode, argument, place in pickletools.genops(io.BytesIO(content)):
+        for opcode, argument, place in instructions:
             position, name = place or 0, opcode.name
             if name not in _ACCEPTED:
                 wanted = f" for {argument[:80]}" if name in ("INST", "PERSID") else ""
@@ -168,7 +169,8 @@ class _Array(np.ndarray):
             raise ValueError("an array is not described as NumPy does")
         _, shape, kind, column_order, data = state
         values = _values(data, kind, shape, "F" if column_order else "C")
-        super().__setstate__((1, values.shape, values.dtype, bool(column_order), data))
+        accepted: Any = (1, values.shape, values.dtype, bool(column_order), data)
+        super().__setstate__(accepted)
 
     def __reduce__(self) -> Any:
         """As an array like any other, where it is pickled itself."""

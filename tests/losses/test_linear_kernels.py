@@ -14,7 +14,7 @@ from linear_cases import batch, check_near, derivatives
 from test_linear_sharded import AXIS
 
 from jaxcv.losses import AdaCos, ArcFace, CurricularFace, linear_softmax_cross_entropy
-from jaxcv.losses.linear import kernels
+from jaxcv.losses.linear.experimental import kernels
 
 KERNELS = ("pallas_gpu", "pallas_tpu")
 # More than a program has of everything but, on TPUs, of the width; nothing divides anything.

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_range, is_integer
+from jaxcv.arguments import check_range
+from jaxcv.losses.arguments import is_integer
 from jaxcv.losses.devices import first_row, gather
 
 

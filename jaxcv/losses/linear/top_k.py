@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_range
+from jaxcv.arguments import check_range
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.devices import gather
 from jaxcv.losses.linear.arguments import check_block_size, check_linear
 from jaxcv.losses.linear.blocks import choose_blocks, over_tiles, part, with_part

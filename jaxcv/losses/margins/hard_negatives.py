@@ -11,12 +11,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_non_negative,
-    check_range,
-)
+from jaxcv.arguments import check_choice, check_non_negative, check_range
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.devices import masked_average
 from jaxcv.losses.margins.margin import (
     BeyondPi,

@@ -10,7 +10,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_choice, check_positive, check_same_shape, check_shape
+from jaxcv.arguments import check_choice, check_positive
+from jaxcv.losses.arguments import check_same_shape, check_shape
 from jaxcv.losses.devices import first_row, gather
 from jaxcv.losses.pairs.comparison import compare, valid_rows
 from jaxcv.losses.similarity import log_sum_exp, pairwise_cosine, pairwise_dot

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_positive, check_range, check_shape
+from jaxcv.arguments import check_positive, check_range
+from jaxcv.losses.arguments import as_float, check_shape
 from jaxcv.losses.devices import largest, total
 from jaxcv.losses.pairs.comparison import valid_rows
 from jaxcv.losses.similarity import (

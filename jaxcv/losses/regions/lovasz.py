@@ -10,12 +10,8 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_same_shape,
-    is_integer,
-)
+from jaxcv.arguments import check_choice
+from jaxcv.losses.arguments import as_float, check_same_shape, is_integer
 from jaxcv.losses.devices import gather
 from jaxcv.losses.regions.pixels import (
     Per,

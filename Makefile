@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
 
-.PHONY: env demo test test-fast lint types clean
+.PHONY: env demo test test-fast test-deep lint types clean
 
 env: $(STAMP)
 
@@ -22,6 +22,10 @@ test: env
 
 test-fast: env
 	$(BIN)/python -m pytest -n 2 -m 'not slow' $(TESTS)
+
+# Properties alone, on 20 times as many examples, which differ from run to run.
+test-deep: env
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 -m hypothesis $(TESTS)
 
 lint: env
 	$(BIN)/ruff check .

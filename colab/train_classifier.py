@@ -250,7 +250,7 @@ train_step = devices.map(train_step, (None, 0))  # the state whole, the batch sp
 batch = batches[0]
 next_state, metrics = train_step(devices.replicate(state), devices.split(batch))
 
-loss = float(metrics.loss_sum / metrics.weight_sum)
+loss = float(metrics.loss_sum / metrics.denominator)
 parameter_count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 print(f"{parameter_count:,} parameters, {devices.count} device(s)")
 print(f"loss {loss:.4f}; a uniform guess over 10 classes costs ln 10 = {np.log(10):.4f}")

@@ -1,6 +1,5 @@
-"""Launcher: `python scripts/predict.py DIR IMAGE ...` is `jaxcv predict DIR IMAGE ...`."""
+"""`python scripts/predict.py DIR IMAGE ...` is `jaxcv predict DIR IMAGE ...`."""
 
 from jaxcv.cli.main import launch
 
-if __name__ == "__main__":
-    launch("predict")
+launch("predict")

@@ -1,6 +1,5 @@
-"""Launcher: `python scripts/train.py PRESET --workdir DIR ...` is `jaxcv train PRESET ...`."""
+"""`python scripts/train.py PRESET --workdir DIR ...` is `jaxcv train PRESET --workdir DIR ...`."""
 
 from jaxcv.cli.main import launch
 
-if __name__ == "__main__":
-    launch("train")
+launch("train")

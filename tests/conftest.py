@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices for every test, set before JAX is first used."""
+"""Eight virtual CPU devices for every test, set before JAX is first used; examples without luck."""
 
 import atexit
 import os
@@ -15,8 +15,30 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 from collections.abc import Iterator
 
+import hypothesis
 import jax
 import pytest
+
+# The same examples in every run, however slow the machine is. HYPOTHESIS_PROFILE=deep, or
+# `make test-deep`, draws others each time and many more of them; what fails is kept in .hypothesis/
+# and tried first in the next such run.
+PROFILES = {"repeatable": 1, "deep": 20}
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "deep",
+    hypothesis.settings.get_profile("repeatable"),
+    derandomize=False,
+    database=hypothesis.database.DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    print_blob=True,
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repeatable")
+hypothesis.settings.load_profile(PROFILE)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -28,3 +50,14 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Multiplies the number of examples that a property states itself by the profile's factor."""
+    test = getattr(item, "obj", None)
+    test = getattr(test, "__func__", test)
+    if hypothesis.is_hypothesis_test(test) and not hasattr(test, "examples_are_multiplied"):
+        own = test._hypothesis_internal_use_settings
+        many = hypothesis.settings(own, max_examples=PROFILES[PROFILE] * own.max_examples)
+        test._hypothesis_internal_use_settings = many
+        test.examples_are_multiplied = True

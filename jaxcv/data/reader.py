@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxcv.arguments import check_choice
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
@@ -52,8 +53,7 @@ class RecordReader:
         max_bad_records: int = 100,
         rectangle: DecodeRandomResizedCrop | None = None,
     ):
-        if on_bad_record not in ("raise", "skip"):
-            raise ValueError(f"on_bad_record must be 'raise' or 'skip', not {on_bad_record!r}")
+        check_choice("on_bad_record", on_bad_record, ("raise", "skip"))
         if len(source) == 0:
             raise ValueError("the source holds no records")
         self.source, self.rectangle = source, rectangle

@@ -30,9 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_range
 from jaxcv.image.boxes import box_area, clip_boxes
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
-from jaxcv.image.pixels import Size, check_fill, check_number, check_single, size_of
+from jaxcv.image.pixels import Size, check_fill, check_single, size_of
 from jaxcv.image.policies import RandAugment, TrivialAugment
 from jaxcv.image.random_crop import RandomCrop, RandomResizedCrop, RandomScaleCrop
 from jaxcv.image.random_geometry import (
@@ -102,7 +103,7 @@ def transform_sample(
       >>> transform_sample((flip,), jax.random.key(0), sample)["label"].tolist()
       [[2, 1, 0]]
     """
-    check_number(min_visibility, "min_visibility", 0.0, 1.0)
+    check_range("min_visibility", min_visibility, 0.0, 1.0)
     image = check_single(sample["image"])
     moved = _annotations(sample, size_of(image), ignore_label)
     if not moved:

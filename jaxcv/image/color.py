@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcv.image.pixels import check_number, from_unit, to_unit
+from jaxcv.arguments import check_range
+from jaxcv.image.pixels import from_unit, to_unit
 
 COLOR = (1, 3)
 """The channel counts for which brightness as the eye sees it is defined."""
@@ -37,7 +38,7 @@ def blend(degenerate: jax.Array, values: jax.Array, factor: ArrayLike) -> jax.Ar
 
 
 def _check_factor(factor: ArrayLike) -> None:
-    check_number(factor, "factor", 0.0)
+    check_range("factor", factor, 0.0)
 
 
 def adjust_brightness(image: ArrayLike, factor: ArrayLike) -> jax.Array:
@@ -100,7 +101,7 @@ def adjust_hue(image: ArrayLike, delta: ArrayLike) -> jax.Array:
     Raises:
       ValueError: a delta outside the range, or a channel count other than 1 or 3.
     """
-    check_number(delta, "delta", -0.5, 0.5)
+    check_range("delta", delta, -0.5, 0.5)
     values = to_unit(image, channels=COLOR)
     dtype = jnp.asarray(image).dtype
     if values.shape[-1] == 1:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jaxcv.image.pixels import check_probability, check_single
+from jaxcv.arguments import check_probability
+from jaxcv.image.pixels import check_single
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -47,7 +48,7 @@ class RandomApply:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        check_probability(self.probability)
+        check_probability("probability", self.probability)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the image `[H, W, C]`, transformed or not.

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_count, check_range
 from jaxcv.image.boxes import as_boxes, iou_matrix
-from jaxcv.image.nms import check_count, eligible, hard_nms, suppress, without
-from jaxcv.image.pixels import check_number
+from jaxcv.image.nms import eligible, hard_nms, suppress, without
 
 
 def select_detections(
@@ -56,7 +56,7 @@ def select_detections(
       >>> scores.tolist(), classes.tolist()
       ([0.8999999761581421, 0.30000001192092896, 0.0], [0, 1, -1])
     """
-    check_number(iou_threshold, "iou_threshold", 0.0, 1.0)
+    check_range("iou_threshold", iou_threshold, 0.0, 1.0)
     boxes, scores = as_boxes(boxes), jnp.asarray(scores).astype(jnp.float32)
     if boxes.ndim != 2 or scores.ndim != 2 or len(boxes) != len(scores):
         raise ValueError(

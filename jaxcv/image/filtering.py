@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_range
 from jaxcv.image.color import blend
-from jaxcv.image.pixels import check_number, from_unit, is_static, to_unit
+from jaxcv.image.pixels import from_unit, is_static, to_unit
 
 
 def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
@@ -25,7 +26,7 @@ def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Ar
     Raises:
       ValueError: a negative sigma.
     """
-    check_number(sigma, "sigma", 0.0)
+    check_range("sigma", sigma, 0.0)
     values = to_unit(image)
     noise = jax.random.normal(key, values.shape, jnp.float32) * jnp.asarray(sigma, jnp.float32)
     return from_unit(values + noise, jnp.asarray(image).dtype)
@@ -44,7 +45,7 @@ def gaussian_blur(image: ArrayLike, sigma: ArrayLike, *, radius: int | None = No
     Raises:
       ValueError: a negative sigma or radius, or a traced sigma without a radius.
     """
-    check_number(sigma, "sigma", 0.0)
+    check_range("sigma", sigma, 0.0)
     if radius is None:
         if not is_static(sigma):
             raise ValueError(
@@ -52,7 +53,7 @@ def gaussian_blur(image: ArrayLike, sigma: ArrayLike, *, radius: int | None = No
                 "3 times the largest sigma is enough"
             )
         radius = math.ceil(3 * sigma)
-    check_number(radius, "radius", 0)
+    check_range("radius", radius, 0)
     values = to_unit(image)
     kernel = gaussian_kernel(sigma, radius)
     for axis in (-3, -2):
@@ -93,7 +94,7 @@ def adjust_sharpness(image: ArrayLike, factor: ArrayLike) -> jax.Array:
     Raises:
       ValueError: a negative factor.
     """
-    check_number(factor, "factor", 0.0)
+    check_range("factor", factor, 0.0)
     values = to_unit(image)
     dtype = jnp.asarray(image).dtype
     height, width = values.shape[-3:-1]

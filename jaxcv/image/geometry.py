@@ -12,16 +12,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcv.image.pixels import (
-    Size,
-    check_choice,
-    check_fill,
-    check_number,
-    check_rank,
-    check_size,
-    from_float32,
-    is_static,
-)
+from jaxcv.arguments import check_choice, check_range
+from jaxcv.image.pixels import Size, check_fill, check_rank, check_size, from_float32, is_static
 
 PaddingMode = Literal["constant", "edge", "reflect"]
 ResizeMethod = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -106,9 +98,9 @@ def pad(
       ValueError: negative padding, or more than a mirror of the image holds.
     """
     image = check_rank(image)
-    check_choice(mode, "mode", get_args(PaddingMode))
+    check_choice("mode", mode, get_args(PaddingMode))
     rows, columns = (padding, padding) if isinstance(padding, int) else padding
-    check_number(min(rows, columns), "padding", 0)
+    check_range("padding", min(rows, columns), 0)
     if mode == "reflect" and (rows >= image.shape[-3] or columns >= image.shape[-2]):
         raise ValueError(
             f"padding={padding} mirrors more than an image of {image.shape[-3]} x "
@@ -145,7 +137,7 @@ def resize(
       ValueError: a size that is not positive, or an unknown method.
     """
     image = check_rank(image)
-    check_choice(method, "method", get_args(ResizeMethod))
+    check_choice("method", method, get_args(ResizeMethod))
     shape = (*image.shape[:-3], *check_size(size), image.shape[-1])
     if shape == image.shape:
         return image

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxcv.image.pixels import check_image, check_number, check_probability, check_range, size_of
+from jaxcv.arguments import check_interval, check_probability, check_range
+from jaxcv.image.pixels import check_image, size_of
 
 GROUP = 4
 """Images of a mosaic: rows of a batch that belong together."""
@@ -61,9 +62,9 @@ class Mosaic:
     max_boxes: int | None = None
 
     def __post_init__(self) -> None:
-        check_probability(self.probability)
-        check_range(self.center, "center", 0.0, 1.0)
-        check_number(self.min_visibility, "min_visibility", 0.0, 1.0)
+        check_probability("probability", self.probability)
+        check_interval("center", self.center, 0.0, 1.0)
+        check_range("min_visibility", self.min_visibility, 0.0, 1.0)
         if self.max_boxes is not None and self.max_boxes < 1:
             raise ValueError(
                 f"max_boxes={self.max_boxes} leaves no boxes; give at least 1, or None"

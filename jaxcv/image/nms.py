@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_choice, check_count, check_range
 from jaxcv.image.boxes import as_boxes, iou_matrix
-from jaxcv.image.pixels import check_choice, check_number
 
 Rescore = Callable[[jax.Array, jax.Array], jax.Array]
 """(scores [N], their boxes' IoU with the one just selected [N]) -> scores [N]."""
@@ -67,7 +67,7 @@ def nms(
       >>> index.tolist(), valid.tolist()
       ([1, 2, 0], [True, True, False])
     """
-    check_number(iou_threshold, "iou_threshold", 0.0, 1.0)
+    check_range("iou_threshold", iou_threshold, 0.0, 1.0)
     boxes, scores, classes = _checked(boxes, scores, classes, max_detections)
     limit = jnp.asarray(iou_threshold, jnp.float32)
     index, _, valid = hard_nms(
@@ -116,9 +116,9 @@ def soft_nms(
       >>> index.tolist(), [round(float(value), 3) for value in score]  # a quarter of 0.8 is left
       ([1, 2, 0], [0.9, 0.3, 0.2])
     """
-    check_choice(method, "method", ("linear", "gaussian"))
-    check_number(iou_threshold, "iou_threshold", 0.0, 1.0)
-    check_number(sigma, "sigma", 1e-6)
+    check_choice("method", method, ("linear", "gaussian"))
+    check_range("iou_threshold", iou_threshold, 0.0, 1.0)
+    check_range("sigma", sigma, 1e-6)
     boxes, scores, classes = _checked(boxes, scores, classes, max_detections)
     floor = jnp.asarray(score_threshold, jnp.float32)
     width = jnp.asarray(iou_threshold if method == "linear" else sigma, jnp.float32)
@@ -216,9 +216,3 @@ def _checked(
         raise ValueError(f"classes must be integers, but are {classes.dtype}")
     check_count("max_detections", max_detections)
     return boxes, scores, classes
-
-
-def check_count(name: str, value: int) -> None:
-    """Raises ValueError unless `value` is a whole number above 0."""
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")

@@ -12,7 +12,6 @@ Every check reads shapes, dtypes and Python numbers, which are known while JAX t
 argument is a `ValueError` at trace time, and a right one costs nothing at run time.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -146,7 +145,7 @@ def check_fill(fill: float, dtype: jnp.dtype) -> jax.Array:
     return jnp.asarray(fill, dtype)
 
 
-def check_size(size: int | Size, name: str = "size") -> Size:
+def check_size(size: int | Size) -> Size:
     """Returns (height, width); one number stands for a square.
 
     Raises:
@@ -155,21 +154,10 @@ def check_size(size: int | Size, name: str = "size") -> Size:
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in pair):
         raise ValueError(
-            f"{name}={size!r} is not a size; give one positive whole number for a square, or "
+            f"size={size!r} is not a size; give one positive whole number for a square, or "
             "(height, width)"
         )
     return int(pair[0]), int(pair[1])
-
-
-def check_number(value: object, name: str, low: float = -math.inf, high: float = math.inf) -> None:
-    """Raises ValueError if the plain number `value` lies outside [low, high]; NaN always does."""
-    if is_static(value) and not low <= value <= high:
-        raise ValueError(f"{name}={value} is outside [{low}, {high}]")
-
-
-def check_probability(value: float) -> None:
-    """Raises ValueError if `value` is not a probability."""
-    check_number(value, "probability", 0.0, 1.0)
 
 
 def check_level(value: float) -> None:
@@ -179,19 +167,3 @@ def check_level(value: float) -> None:
             f"fill={value} is outside [0, 1]; a transform takes grey levels on that scale for any "
             "dtype, so 128 of 255 is 0.5"
         )
-
-
-def check_range(
-    value: tuple[float, float], name: str, low: float = -math.inf, high: float = math.inf
-) -> None:
-    """Raises ValueError if `value` is not a pair with low <= value[0] <= value[1] <= high."""
-    if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-        raise ValueError(
-            f"{name}={value} is not a range; give (smallest, largest) within [{low}, {high}]"
-        )
-
-
-def check_choice(value: str, name: str, choices: Sequence[str]) -> None:
-    """Raises ValueError if `value` is not one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")

@@ -13,18 +13,10 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_range
 from jaxcv.image.color import adjust_brightness, adjust_contrast, adjust_saturation
 from jaxcv.image.filtering import adjust_sharpness
-from jaxcv.image.pixels import (
-    Size,
-    check_choice,
-    check_level,
-    check_number,
-    check_single,
-    from_unit,
-    size_of,
-    to_unit,
-)
+from jaxcv.image.pixels import Size, check_level, check_single, from_unit, size_of, to_unit
 from jaxcv.image.tone import autocontrast, equalize, posterize, solarize
 from jaxcv.image.warping import Interpolation, affine_matrix, warp
 
@@ -73,8 +65,8 @@ class Strengths:
     shift_fraction: float = 150 / 331
 
     def __post_init__(self) -> None:
-        check_number(self.enhance, "enhance", 0.0, 1.0)
-        check_number(self.posterize_bits, "posterize_bits", 0, 8)
+        check_range("enhance", self.enhance, 0.0, 1.0)
+        check_range("posterize_bits", self.posterize_bits, 0, 8)
 
 
 def apply_operation(
@@ -171,9 +163,9 @@ class RandAugment:
     fill: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number(self.num_layers, "num_layers", 0)
-        check_number(self.magnitude, "magnitude", 0.0, MAX_MAGNITUDE)
-        check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_range("num_layers", self.num_layers, 0)
+        check_range("magnitude", self.magnitude, 0.0, MAX_MAGNITUDE)
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
@@ -208,7 +200,7 @@ class TrivialAugment:
     fill: float = 0.5
 
     def __post_init__(self) -> None:
-        check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_level(self.fill)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:

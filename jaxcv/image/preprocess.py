@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_choice
 from jaxcv.image.geometry import ResizeMethod, center_crop, resize
-from jaxcv.image.pixels import Size, check_choice, check_rank, check_size, size_of, to_float
+from jaxcv.image.pixels import Size, check_rank, check_size, size_of, to_float
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue over ImageNet, on the scale [0, 1], as used in the field."""
@@ -36,7 +37,7 @@ class Resize:
 
     def __post_init__(self) -> None:
         check_size(self.size)
-        check_choice(self.method, "method", get_args(ResizeMethod))
+        check_choice("method", self.method, get_args(ResizeMethod))
 
     def __call__(self, image: ArrayLike) -> jax.Array:
         """Returns the image `[..., height, width, C]` in its dtype."""

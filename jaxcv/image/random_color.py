@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_interval, check_probability, check_range
 from jaxcv.image.color import (
     adjust_brightness,
     adjust_contrast,
@@ -18,14 +19,7 @@ from jaxcv.image.color import (
     grayscale,
 )
 from jaxcv.image.filtering import gaussian_blur, gaussian_noise
-from jaxcv.image.pixels import (
-    check_number,
-    check_probability,
-    check_range,
-    check_single,
-    from_unit,
-    to_unit,
-)
+from jaxcv.image.pixels import check_single, from_unit, to_unit
 
 
 @dataclass(frozen=True)
@@ -49,10 +43,10 @@ class ColorJitter:
     hue: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number(self.brightness, "brightness", 0.0)
-        check_number(self.contrast, "contrast", 0.0)
-        check_number(self.saturation, "saturation", 0.0)
-        check_number(self.hue, "hue", 0.0, 0.5)
+        check_range("brightness", self.brightness, 0.0)
+        check_range("contrast", self.contrast, 0.0)
+        check_range("saturation", self.saturation, 0.0)
+        check_range("hue", self.hue, 0.0, 0.5)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the jittered image `[H, W, C]`, C = 1 or 3."""
@@ -84,7 +78,7 @@ class RandomGrayscale:
     probability: float = 0.1
 
     def __post_init__(self) -> None:
-        check_probability(self.probability)
+        check_probability("probability", self.probability)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the image `[H, W, C]`, C = 1 or 3, grey or as it was."""
@@ -104,7 +98,7 @@ class GaussianNoise:
     sigma: float = 0.05
 
     def __post_init__(self) -> None:
-        check_number(self.sigma, "sigma", 0.0)
+        check_range("sigma", self.sigma, 0.0)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the noisy image `[H, W, C]`."""
@@ -127,8 +121,8 @@ class GaussianBlur:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range(self.sigma, "sigma", 0.0)
-        check_probability(self.probability)
+        check_interval("sigma", self.sigma, 0.0)
+        check_probability("probability", self.probability)
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Returns the image `[H, W, C]`, blurred or not."""

@@ -11,14 +11,12 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_interval, check_range
 from jaxcv.image.geometry import PaddingMode, ResizeMethod, crop, pad, scale_and_translate
 from jaxcv.image.pixels import (
     Size,
-    check_choice,
     check_fill,
     check_level,
-    check_number,
-    check_range,
     check_single,
     check_size,
     pixel_value,
@@ -49,8 +47,8 @@ class RandomCrop:
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size(self.size)
-        check_number(self.padding, "padding", 0)
-        check_choice(self.padding_mode, "padding_mode", get_args(PaddingMode))
+        check_range("padding", self.padding, 0)
+        check_choice("padding_mode", self.padding_mode, get_args(PaddingMode))
         check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
@@ -144,9 +142,9 @@ class RandomResizedCrop:
 
     def __post_init__(self) -> None:
         check_size(self.size)
-        check_range(self.scale, "scale", 1e-6, 1.0)
-        check_range(self.ratio, "ratio", 1e-3, 1e3)
-        check_choice(self.method, "method", get_args(ResizeMethod))
+        check_interval("scale", self.scale, 1e-6, 1.0)
+        check_interval("ratio", self.ratio, 1e-3, 1e3)
+        check_choice("method", self.method, get_args(ResizeMethod))
 
     def output_size(self, size: Size) -> Size:
         """Returns the size of the result, whatever the image's."""
@@ -214,8 +212,8 @@ class RandomScaleCrop:
 
     def __post_init__(self) -> None:
         check_size(self.size)
-        check_range(self.scale, "scale", 1e-6)
-        check_choice(self.method, "method", get_args(ResizeMethod))
+        check_interval("scale", self.scale, 1e-6)
+        check_choice("method", self.method, get_args(ResizeMethod))
         check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:

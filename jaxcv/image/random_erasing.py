@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxcv.arguments import check_interval, check_probability
 from jaxcv.image.pixels import (
     Size,
     check_image,
     check_level,
-    check_probability,
-    check_range,
     check_single,
     check_size,
     from_unit,
@@ -88,9 +87,9 @@ class RandomErasing:
     fill: float | Literal["noise"] = 0.0
 
     def __post_init__(self) -> None:
-        check_probability(self.probability)
-        check_range(self.area, "area", 0.0, 1.0)
-        check_range(self.ratio, "ratio", 1e-3, 1e3)
+        check_probability("probability", self.probability)
+        check_interval("area", self.area, 0.0, 1.0)
+        check_interval("ratio", self.ratio, 1e-3, 1e3)
         if isinstance(self.fill, str):
             if self.fill != "noise":
                 raise ValueError(f"fill={self.fill!r}; give a level in [0, 1], or 'noise'")

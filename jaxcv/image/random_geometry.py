@@ -21,18 +21,9 @@ from typing import Protocol, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_interval, check_probability, check_range
 from jaxcv.image.geometry import crop, flip_horizontal, flip_vertical, pad
-from jaxcv.image.pixels import (
-    Size,
-    check_choice,
-    check_level,
-    check_number,
-    check_probability,
-    check_range,
-    check_single,
-    pixel_value,
-    size_of,
-)
+from jaxcv.image.pixels import Size, check_level, check_single, pixel_value, size_of
 from jaxcv.image.warping import (
     Interpolation,
     affine_matrix,
@@ -62,7 +53,7 @@ class _RandomFlip:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        check_probability(self.probability)
+        check_probability("probability", self.probability)
 
     def output_size(self, size: Size) -> Size:
         """Returns `size`."""
@@ -121,7 +112,7 @@ class RandomTranslation:
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        check_parts(self.fraction, "fraction", 1.0)
+        check_parts("fraction", self.fraction, 1.0)
         check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
@@ -166,8 +157,8 @@ class RandomRotation:
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number(self.degrees, "degrees", 0.0)
-        check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_range("degrees", self.degrees, 0.0)
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
@@ -207,11 +198,11 @@ class RandomAffine:
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number(self.degrees, "degrees", 0.0)
-        check_parts(self.translation, "translation", 1.0)
-        check_range(self.scale, "scale", 1e-6)
-        check_parts(self.shear, "shear", 89.0)
-        check_choice(self.interpolation, "interpolation", get_args(Interpolation))
+        check_range("degrees", self.degrees, 0.0)
+        check_parts("translation", self.translation, 1.0)
+        check_interval("scale", self.scale, 1e-6)
+        check_parts("shear", self.shear, 89.0)
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_level(self.fill)
 
     def output_size(self, size: Size) -> Size:
@@ -237,12 +228,12 @@ class RandomAffine:
         return _warp(self, key, image)
 
 
-def check_parts(parts: tuple[float, float], name: str, largest: float) -> None:
+def check_parts(name: str, parts: tuple[float, float], largest: float) -> None:
     """Raises ValueError if `parts` is not (across, down), both in [0, largest]."""
     if len(parts) != 2:
         raise ValueError(f"{name}={parts} needs two numbers, (across, down)")
     for part in parts:
-        check_number(part, name, 0.0, largest)
+        check_range(name, part, 0.0, largest)
 
 
 def _warp(transform: RandomRotation | RandomAffine, key: jax.Array, image: jax.Array) -> jax.Array:

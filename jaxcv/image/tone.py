@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcv.image.pixels import check_number, from_unit, to_unit
+from jaxcv.arguments import check_range
+from jaxcv.image.pixels import from_unit, to_unit
 
 
 def to_levels(image: ArrayLike) -> jax.Array:
@@ -32,7 +33,7 @@ def solarize(image: ArrayLike, threshold: ArrayLike) -> jax.Array:
     Raises:
       ValueError: a negative threshold.
     """
-    check_number(threshold, "threshold", 0.0)
+    check_range("threshold", threshold, 0.0)
     values = to_unit(image)
     kept = values < jnp.asarray(threshold, jnp.float32)
     return from_unit(jnp.where(kept, values, 1.0 - values), jnp.asarray(image).dtype)
@@ -48,7 +49,7 @@ def posterize(image: ArrayLike, bits: ArrayLike) -> jax.Array:
     Raises:
       ValueError: bits outside [0, 8].
     """
-    check_number(bits, "bits", 0, 8)
+    check_range("bits", bits, 0, 8)
     kept = jnp.left_shift(255, 8 - jnp.asarray(bits, jnp.int32)) & 255
     return from_unit((to_levels(image) & kept) / 255, jnp.asarray(image).dtype)
 

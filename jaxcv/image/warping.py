@@ -18,16 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcv.image.pixels import (
-    Size,
-    check_choice,
-    check_fill,
-    check_number,
-    check_rank,
-    check_size,
-    from_float32,
-    size_of,
-)
+from jaxcv.arguments import check_choice, check_range
+from jaxcv.image.pixels import Size, check_fill, check_rank, check_size, from_float32, size_of
 
 Interpolation = Literal["nearest", "bilinear"]
 
@@ -102,7 +94,7 @@ def affine_matrix(
     Raises:
       ValueError: a plain `scale` that is not positive.
     """
-    check_number(scale, "scale", 1e-6)
+    check_range("scale", scale, 1e-6)
     linear = compose(scaling_matrix(scale, scale), shear_matrix(*shear), rotation_matrix(degrees))
     return compose(about_center(linear, size), translation_matrix(*translation))
 
@@ -157,7 +149,7 @@ def warp(
       [9.0, 0.0, 1.0, 2.0]
     """
     image = check_rank(image)
-    check_choice(interpolation, "interpolation", get_args(Interpolation))
+    check_choice("interpolation", interpolation, get_args(Interpolation))
     outside = check_fill(fill, image.dtype)
     if jnp.shape(matrix) != (3, 3):
         raise ValueError(f"a warp needs a matrix of shape (3, 3), but got {jnp.shape(matrix)}")

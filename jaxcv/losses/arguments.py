@@ -1,17 +1,14 @@
-"""Checks of arguments shared by all losses: they run at trace time and cost nothing on the device.
+"""Checks of the arrays that losses take: they run at trace time and cost nothing on the device.
 
-Every message names the argument, what was found and what was wanted. Values that are traced (a
-hyperparameter passed through `jax.jit`) cannot be read at trace time and are let through; shapes
-and dtypes always can.
+Every message names the argument, what was found and what was wanted. Settings are checked by
+`jaxcv.arguments`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def as_float(array: Any) -> jax.Array:
@@ -108,7 +105,7 @@ def nan_for_unknown_labels(loss: jax.Array, labels: Any, num_classes: int) -> ja
     return jnp.where((labels >= 0) & (labels < num_classes), loss, jnp.nan)
 
 
-def check_class_weights(class_weights: Any, num_classes: int, name: str = "class_weights") -> None:
+def check_class_weights(name: str, class_weights: Any, num_classes: int) -> None:
     """Raises ValueError unless there is one number per class: shape [C]."""
     found = jnp.shape(class_weights)
     if found != (num_classes,):
@@ -116,47 +113,6 @@ def check_class_weights(class_weights: Any, num_classes: int, name: str = "class
             f"{name} has shape {_show(found)}, but {_show((num_classes,))} is wanted: "
             "one number per class."
         )
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(
-            f"{name} is {value!r}, but one of {', '.join(map(repr, choices))} is wanted."
-        )
-
-
-def check_range(
-    name: str,
-    value: Any,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> None:
-    """Raises ValueError unless every entry of `value` lies between `low` and `high`.
-
-    Traced values are let through. `open_low` and `open_high` leave out the ends themselves.
-    """
-    if isinstance(value, jax.core.Tracer):
-        return
-    array = np.asarray(value)
-    above = array > low if open_low else array >= low
-    below = array < high if open_high else array <= high
-    if not bool(np.all(above & below)):
-        interval = f"{'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
-        raise ValueError(f"{name} is {value}, but a value in {interval} is wanted.")
-
-
-def check_non_negative(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` >= 0 (and not NaN)."""
-    check_range(name, value, 0.0, open_high=True)
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` > 0 (and finite)."""
-    check_range(name, value, 0.0, open_low=True, open_high=True)
 
 
 def _show(shape: Sequence[int | str | None]) -> str:

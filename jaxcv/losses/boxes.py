@@ -11,7 +11,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_positive, check_same_shape, check_shape
+from jaxcv.arguments import check_positive
+from jaxcv.losses.arguments import as_float, check_same_shape, check_shape
 
 SMALLEST = 1e-14
 """Areas and squared lengths below are taken for 0: the square of float32's step at coordinate 1."""

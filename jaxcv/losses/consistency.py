@@ -5,7 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_positive, check_same_shape, check_scores
+from jaxcv.arguments import check_positive
+from jaxcv.losses.arguments import as_float, check_same_shape, check_scores
 from jaxcv.losses.surprisal import surprise_of_classes
 
 

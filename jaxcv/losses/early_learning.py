@@ -3,13 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_labels,
-    check_non_negative,
-    check_range,
-    check_same_shape,
-)
+from jaxcv.arguments import check_non_negative, check_range
+from jaxcv.losses.arguments import as_float, check_labels, check_same_shape
 from jaxcv.losses.softmax import softmax_cross_entropy
 from jaxcv.losses.surprisal import surprise_of_classes
 

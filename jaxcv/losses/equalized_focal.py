@@ -5,12 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_class_weights,
-    check_non_negative,
-    check_positive,
-)
+from jaxcv.arguments import check_non_negative, check_positive
+from jaxcv.losses.arguments import as_float, check_class_weights
 from jaxcv.losses.focal import sigmoid_focal_loss
 from jaxcv.losses.sigmoid import binary_operands
 
@@ -41,7 +37,7 @@ def update_gradient_balance(
     Over several devices, sum what is added: the difference to the old state.
     """
     z, y, _ = binary_operands(logits, labels, None)
-    check_class_weights(state.positive, z.shape[-1], "state.positive")
+    check_class_weights("state.positive", state.positive, z.shape[-1])
     size = jax.lax.stop_gradient(jnp.abs(jax.nn.sigmoid(z) - y))
     axes = tuple(range(z.ndim - 1))
     return GradientBalance(
@@ -80,7 +76,7 @@ def equalized_focal_loss(
       ValueError: for shapes or settings that do not fit.
     """
     z, y, _ = binary_operands(logits, labels, None)
-    check_class_weights(balance, z.shape[-1], "balance")
+    check_class_weights("balance", balance, z.shape[-1])
     check_positive("gamma", gamma)
     check_non_negative("scale", scale)
     balance = jax.lax.stop_gradient(as_float(balance))

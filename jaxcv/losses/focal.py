@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_non_negative, check_range
+from jaxcv.arguments import check_non_negative, check_range
 from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.sigmoid import binary_operands
 from jaxcv.losses.surprisal import loss_of_surprisal

@@ -5,13 +5,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_labels,
-    check_non_negative,
-    nan_for_unknown_labels,
-)
+from jaxcv.arguments import check_choice, check_non_negative
+from jaxcv.losses.arguments import as_float, check_labels, nan_for_unknown_labels
 from jaxcv.losses.sigmoid import binary_operands
 
 Rivals = Literal["worst", "all"]

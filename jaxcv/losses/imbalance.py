@@ -9,15 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_class_weights,
-    check_labels,
-    check_non_negative,
-    check_positive,
-    check_range,
-    check_scores,
-)
+from jaxcv.arguments import check_non_negative, check_positive, check_range
+from jaxcv.losses.arguments import as_float, check_class_weights, check_labels, check_scores
 from jaxcv.losses.elementary import floored_log
 from jaxcv.losses.softmax import softmax_cross_entropy
 
@@ -248,6 +241,6 @@ def _counts(
         raise ValueError(f"class_counts has shape {list(counts.shape)}, but [C] is wanted.")
     if scores is not None:
         check_scores(name, scores)
-        check_class_weights(counts, scores.shape[-1], "class_counts")
+        check_class_weights("class_counts", counts, scores.shape[-1])
     check_non_negative("class_counts", counts)
     return as_float(counts)

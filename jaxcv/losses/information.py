@@ -16,7 +16,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_choice, check_same_shape, check_scores
+from jaxcv.arguments import check_choice
+from jaxcv.losses.arguments import as_float, check_same_shape, check_scores
 from jaxcv.losses.elementary import floored_log
 
 Unit = Literal["nats", "bits"]

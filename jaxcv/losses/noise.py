@@ -10,13 +10,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_labels,
-    check_non_negative,
-    check_range,
-)
+from jaxcv.arguments import check_choice, check_non_negative, check_range
+from jaxcv.losses.arguments import as_float, check_labels
 from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.softmax import softmax_cross_entropy
 from jaxcv.losses.surprisal import loss_of_surprisal, surprise_of_classes

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_positive, check_same_shape
+from jaxcv.arguments import check_positive
+from jaxcv.losses.arguments import as_float, check_same_shape
 from jaxcv.losses.elementary import absolute
 
 

@@ -3,12 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_non_negative,
-    check_range,
-    check_same_shape,
-)
+from jaxcv.arguments import check_non_negative, check_range
+from jaxcv.losses.arguments import as_float, check_same_shape
 
 
 def sigmoid_cross_entropy(

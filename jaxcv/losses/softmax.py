@@ -17,14 +17,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_non_negative, check_positive, check_range
 from jaxcv.losses.arguments import (
     as_float,
-    check_choice,
     check_class_weights,
     check_labels,
-    check_non_negative,
-    check_positive,
-    check_range,
     check_same_shape,
     is_integer,
 )
@@ -86,7 +83,7 @@ def softmax_cross_entropy(
     check_positive("temperature", temperature)
     check_non_negative("z_loss", z_loss)
     if class_weights is not None:
-        check_class_weights(class_weights, logits.shape[-1])
+        check_class_weights("class_weights", class_weights, logits.shape[-1])
         class_weights = as_float(class_weights)
     if ignore_label is not None and not is_integer(labels):
         raise ValueError(

@@ -41,7 +41,7 @@ def loss_of_surprisal(
     check_labels(labels, logits, dense=True)
     num_classes = logits.shape[-1]
     if class_weights is not None:
-        check_class_weights(class_weights, num_classes)
+        check_class_weights("class_weights", class_weights, num_classes)
         class_weights = as_float(class_weights)
     if is_integer(labels):
         loss = function(

@@ -5,13 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_labels,
-    check_range,
-    is_integer,
-    nan_for_unknown_labels,
-)
+from jaxcv.arguments import check_range
+from jaxcv.losses.arguments import as_float, check_labels, is_integer, nan_for_unknown_labels
 from jaxcv.losses.elementary import expm1
 
 _NEWTON_STEPS = 12  # quadratic convergence: float64 is exhausted after 6 to 9, also for 1e5 classes

@@ -31,6 +31,10 @@ class DetectionLosses:
 def detection_loss_summary(metrics: DetectionLosses) -> dict[str, Any]:
     """Images, positives per object, and each part of the loss per positive; on the host.
 
+    The parts are divided by the positives of all batches together (by 1 where there is none), the
+    `loss` in the log by the sum of what each step was divided by: a step without a positive adds 1
+    to that, and nothing here.
+
     Example:
         >>> detection_loss_summary(DetectionLosses(2, 4, 8, 4.0, 2.0, 0.0))["box_loss"]
         0.25

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.arguments import check_probability
 from jaxcv.metrics.pairs import normalized
 from jaxcv.metrics.score_checks import checked_embeddings, checked_labels
 
@@ -77,14 +78,14 @@ def search_ranks(probes: Any, probe_labels: Any, gallery: Any, gallery_labels: A
         >>> found.mate_rank.tolist(), found.other_score.round(3).tolist()
         ([1], [0.707])
     """
-    probes = checked_embeddings(probes, "probes")
-    gallery = checked_embeddings(gallery, "gallery")
+    probes = checked_embeddings("probes", probes)
+    gallery = checked_embeddings("gallery", gallery)
     if probes.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"probes [P, {probes.shape[1]}] and gallery [G, {gallery.shape[1]}] must have embeddings "
             "of one size: are they from the same model?"
         )
-    probe_labels = checked_labels(probe_labels, len(probes), "probe_labels")
+    probe_labels = checked_labels("probe_labels", probe_labels, len(probes))
     probes, gallery = normalized(probes), normalized(gallery)
     size = max(1, _SCORES // max(len(gallery), 1))
     blocks = [
@@ -120,12 +121,12 @@ def rank_scores(scores: Any, probe_labels: Any, gallery_labels: Any) -> SearchRa
     Raises:
         ValueError: If shapes differ, a score is not finite, or the gallery or the probes are empty.
     """
-    scores = checked_embeddings(scores, "scores")
+    scores = checked_embeddings("scores", scores)
     P, G = scores.shape
     if not P or not G:
         raise ValueError(f"there is nothing to search: {P} probes and {G} gallery entries.")
-    probe_labels = checked_labels(probe_labels, P, "probe_labels")
-    gallery_labels = checked_labels(gallery_labels, G, "gallery_labels")
+    probe_labels = checked_labels("probe_labels", probe_labels, P)
+    gallery_labels = checked_labels("gallery_labels", gallery_labels, G)
     order = np.argsort(gallery_labels, kind="stable")
     people, starts = np.unique(gallery_labels[order], return_index=True)
     best = np.maximum.reduceat(scores[:, order], starts, axis=1)
@@ -179,8 +180,7 @@ def true_identification_rate_at(
         ValueError: If mated probes or others are missing.
     """
     rate = false_positive_identification_rate
-    if not 0 <= rate <= 1:
-        raise ValueError(f"a false positive identification rate lies in [0, 1], found {rate}.")
+    check_probability("false_positive_identification_rate", rate)
     _want(len(ranks.mated), "probe whose person is in the gallery")
     _want(len(ranks.other), "probe whose person is missing from the gallery")
     others = np.sort(ranks.other_score)
@@ -216,7 +216,7 @@ def nearest_neighbor_accuracy(embeddings: Any, labels: Any) -> float:
         ValueError: If shapes differ, a value is not finite, or no label occurs twice.
     """
     rows = normalized(embeddings)
-    labels = checked_labels(labels, len(rows))
+    labels = checked_labels("labels", labels, len(rows))
     _, people, images = np.unique(labels, return_inverse=True, return_counts=True)
     probes = np.flatnonzero(images[people] > 1)
     _want(len(probes), "label that occurs twice")

@@ -64,7 +64,7 @@ def identity_errors(pairs: PairScores, labels: Any, threshold: float) -> Identit
         >>> found.false_rejects.tolist(), found.false_accepts.tolist()
         ([1, 0], [2, 2])
     """
-    labels = checked_labels(labels, int(pairs.second.max()) + 1)
+    labels = checked_labels("labels", labels, int(pairs.second.max()) + 1)
     names, people, images = np.unique(labels, return_inverse=True, return_counts=True)
     K = len(names)
     accepted = pairs.scores >= np.float64(threshold)

@@ -38,7 +38,7 @@ def normalized(embeddings: Any) -> np.ndarray:
     Raises:
         ValueError: If a value is not finite.
     """
-    embeddings = checked_embeddings(embeddings)
+    embeddings = checked_embeddings("embeddings", embeddings)
     # By the largest entry first: squares of 1e30 are beyond float32.
     largest = np.abs(embeddings).max(1, keepdims=True, initial=0)
     scaled = embeddings / np.where(largest > 0, largest, 1)
@@ -61,7 +61,7 @@ def cosine_scores(first: Any, second: Any) -> np.ndarray:
         >>> cosine_scores([[1.0, 0.0], [2.0, 0.0]], [[3.0, 0.0], [0.0, 1.0]]).tolist()
         [1.0, 0.0]
     """
-    first, second = checked_embeddings(first, "first"), checked_embeddings(second, "second")
+    first, second = checked_embeddings("first", first), checked_embeddings("second", second)
     if first.shape != second.shape:
         raise ValueError(
             f"both sides of the pairs must be alike, [P, D]: found {first.shape} and {second.shape}."
@@ -127,7 +127,7 @@ def pair_scores(
         ([0.0, 0.0, 1.0], [False, False, True])
     """
     rows = normalized(embeddings)
-    labels = checked_labels(labels, len(rows))
+    labels = checked_labels("labels", labels, len(rows))
     names, people, images = np.unique(labels, return_inverse=True, return_counts=True)
     if len(names) == len(rows):
         raise ValueError(

@@ -47,7 +47,7 @@ def checked_scores(scores: Any, same: Any) -> tuple[np.ndarray, np.ndarray]:
     return scores, same
 
 
-def checked_embeddings(embeddings: Any, name: str = "embeddings") -> np.ndarray:
+def checked_embeddings(name: str, embeddings: Any) -> np.ndarray:
     """Embeddings [N, D] as float32, or float64 if they are.
 
     Raises:
@@ -67,7 +67,7 @@ def checked_embeddings(embeddings: Any, name: str = "embeddings") -> np.ndarray:
     return embeddings
 
 
-def checked_labels(labels: Any, count: int, name: str = "labels") -> np.ndarray:
+def checked_labels(name: str, labels: Any, count: int) -> np.ndarray:
     """Labels [N], integers or strings.
 
     Raises:

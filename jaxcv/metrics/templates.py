@@ -49,11 +49,11 @@ def template_embeddings(embeddings: Any, media: Any, template: Any) -> Templates
         >>> template_embeddings(frames, [7, 7, 8], [1, 1, 1]).embeddings.round(4).tolist()
         [[0.7071, 0.7071]]
     """
-    embeddings = checked_embeddings(embeddings)
+    embeddings = checked_embeddings("embeddings", embeddings)
     if not len(embeddings):
         raise ValueError("there is no embedding to make a template of.")
-    media = checked_labels(media, len(embeddings), "media")
-    template = checked_labels(template, len(embeddings), "template")
+    media = checked_labels("media", media, len(embeddings))
+    template = checked_labels("template", template, len(embeddings))
     names, template = np.unique(template, return_inverse=True)
     media = np.unique(media, return_inverse=True)[1]
     order = np.lexsort((media, template))

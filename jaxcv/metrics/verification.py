@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.arguments import check_probability
 from jaxcv.metrics.folds import fold_accuracy
 from jaxcv.metrics.score_checks import checked_scores
 
@@ -186,8 +187,7 @@ def true_accept_rate_at(curve: Roc, false_accept_rate: float) -> OperatingPoint:
         >>> true_accept_rate_at(curve, 0.33)
         OperatingPoint(threshold=0.9, true_accept_rate=0.5, false_accept_rate=0.0)
     """
-    if not 0 <= false_accept_rate <= 1:
-        raise ValueError(f"a false accept rate lies in [0, 1], found {false_accept_rate}.")
+    check_probability("false_accept_rate", false_accept_rate)
     # A division rounds to the double that is nearest to the true ratio, as reading "0.001" does:
     # 3 of 3000 is exactly 0.001, and the comparison means what it says.
     last = int(np.searchsorted(curve.false_accept_rate, false_accept_rate, side="right")) - 1

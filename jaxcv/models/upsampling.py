@@ -16,6 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
+from jaxcv.arguments import check_choice
 from jaxcv.convolution.conv import Conv
 
 Upsampling = Literal["bilinear", "subpixel", "nearest"]
@@ -97,10 +98,7 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features [B, H, W, C] -> [B, factor * H, factor * W, width]."""
-        if self.method not in get_args(Upsampling):
-            raise ValueError(
-                f"upsampling is {self.method!r}, but one of {get_args(Upsampling)} is wanted."
-            )
+        check_choice("upsampling", self.method, get_args(Upsampling))
         copies = self.factor**2 if self.method == "subpixel" else 1
         x = Conv(
             copies * self.width,

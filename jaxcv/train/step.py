@@ -45,7 +45,9 @@ class StepMetrics:
     """What one step reports, summed over the global batch.
 
     Attributes:
-        loss_sum, weight_sum: [] their ratio is the objective without regularisation.
+        loss_sum, weight_sum: [] sums of the task's values and weights.
+        denominator: [] what `loss_sum` is divided by, `weight_sum` or the task's `least_weight` if that
+            is more. The quotient is the objective without regularisation.
         gradient_norm: [] global L2 norm of the gradient, before clipping.
         skipped_in_a_row: [] int32, non-finite updates skipped up to and including this step.
         task: the task's own sums.
@@ -53,6 +55,7 @@ class StepMetrics:
 
     loss_sum: jax.Array
     weight_sum: jax.Array
+    denominator: jax.Array
     gradient_norm: jax.Array
     skipped_in_a_row: jax.Array
     task: Any
@@ -207,6 +210,7 @@ def make_train_step(
         return state, StepMetrics(
             loss_sum=loss_sum,
             weight_sum=weight_sum,
+            denominator=denominator,
             gradient_norm=gradient_norm,
             skipped_in_a_row=state.skipped_in_a_row,
             task=metrics,

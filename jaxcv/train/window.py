@@ -135,7 +135,10 @@ class Window:
         if self._finite:
             total = self._pack.unpacked(self._total)
             row |= scalars(self._task.summary(total.task))
-            row["loss"] = float(total.loss_sum / max(total.weight_sum, 1e-12))
+            # The objectives of the steps, averaged in proportion to what each was divided by: for one
+            # step the number that it minimised, for steps with weights the same as sum over sum. A lower
+            # bound on the sum of weights instead would make a window without any grow with its length.
+            row["loss"] = float(total.loss_sum / total.denominator)
             row["gradient_norm"] = float(total.gradient_norm / self._finite)
         self._clear()
         return row

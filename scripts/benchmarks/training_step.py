@@ -118,7 +118,7 @@ def our_step(case: Case, values: Any, images: Any, labels: Any, options: Any) ->
     def step() -> Any:
         nonlocal state
         state, metrics = mapped(state, batch)
-        return jax.block_until_ready(metrics.loss_sum / metrics.weight_sum)
+        return jax.block_until_ready(metrics.loss_sum / metrics.denominator)
 
     return step
 
@@ -145,7 +145,7 @@ def our_many_steps(case: Case, values: Any, images: Any, labels: Any, options: A
         nonlocal state, at
         state, metrics = call(state, at)
         at += MANY
-        return jax.block_until_ready(metrics.loss_sum[-1] / metrics.weight_sum[-1])
+        return jax.block_until_ready(metrics.loss_sum[-1] / metrics.denominator[-1])
 
     return steps
 

@@ -82,7 +82,7 @@ def assert_near(ours, theirs, tolerance):
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None)
 @given(cases)
 def test_is_the_stock_convolution_with_both_gradients(case):
     groups = case["groups"]

@@ -99,7 +99,7 @@ def geometries(draw):
 
 
 @needs_onednn
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(
     geometries(),
     st.sampled_from([1, 2, 3, 7, 20]),

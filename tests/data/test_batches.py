@@ -135,7 +135,9 @@ def test_lengths_and_wrong_arguments():
         Batches(Numbered(10), 1, shuffle=True, seed=-1)
     with pytest.raises(ValueError, match="no records"):
         Batches(Numbered(0), 1, shuffle=True)
-    with pytest.raises(ValueError, match="'raise' or 'skip', not 'ignore'"):
+    with pytest.raises(
+        ValueError, match="on_bad_record is 'ignore', but must be 'raise' or 'skip'"
+    ):
         Batches(Numbered(1), 1, shuffle=True, on_bad_record="ignore")
 
 

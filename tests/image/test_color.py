@@ -118,10 +118,10 @@ def test_gradients_are_finite_at_the_corners_of_the_color_cube():
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (lambda image: ji.adjust_brightness(image, -0.1), "factor=-0.1"),
-        (lambda image: ji.adjust_contrast(image, -1), "factor=-1"),
-        (lambda image: ji.adjust_saturation(image, float("nan")), "factor=nan"),
-        (lambda image: ji.adjust_hue(image, 0.6), "delta=0.6"),
+        (lambda image: ji.adjust_brightness(image, -0.1), "factor is -0.1"),
+        (lambda image: ji.adjust_contrast(image, -1), "factor is -1"),
+        (lambda image: ji.adjust_saturation(image, float("nan")), "factor is nan"),
+        (lambda image: ji.adjust_hue(image, 0.6), "delta is 0.6"),
         (lambda image: ji.adjust_hue(image[..., :2], 0.1), "1 or 3 channels"),
         (lambda image: ji.adjust_contrast(np.tile(image, 2), 0.1), "so 6"),
         (lambda image: ji.grayscale(image[..., 0]), "channels|shape"),

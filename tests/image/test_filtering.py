@@ -62,11 +62,11 @@ def test_sharpness_of_an_image_that_is_all_border():
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (lambda image: ji.gaussian_blur(image, -1.0), "sigma=-1.0"),
-        (lambda image: ji.gaussian_blur(image, 1.0, radius=-1), "radius=-1"),
+        (lambda image: ji.gaussian_blur(image, -1.0), "sigma is -1.0"),
+        (lambda image: ji.gaussian_blur(image, 1.0, radius=-1), "radius is -1"),
         (lambda image: jax.jit(ji.gaussian_blur)(image, 1.0), "radius="),
-        (lambda image: ji.gaussian_noise(jax.random.key(0), image, -1.0), "sigma=-1.0"),
-        (lambda image: ji.adjust_sharpness(image, -1.0), "factor=-1.0"),
+        (lambda image: ji.gaussian_noise(jax.random.key(0), image, -1.0), "sigma is -1.0"),
+        (lambda image: ji.adjust_sharpness(image, -1.0), "factor is -1.0"),
         (lambda image: ji.adjust_sharpness(image[0], 1.0), "shape"),
     ],
 )

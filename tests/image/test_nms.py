@@ -312,15 +312,17 @@ def test_errors_say_what_was_found():
         ji.nms(boxes, jnp.zeros(4))
     with pytest.raises(ValueError, match="classes must be integers, but are float32"):
         ji.nms(boxes, scores, classes=scores)
-    with pytest.raises(ValueError, match=r"iou_threshold=1.5 is outside \[0.0, 1.0\]"):
+    with pytest.raises(ValueError, match=r"iou_threshold is 1.5, but must be in \[0.0, 1.0\]"):
         ji.nms(boxes, scores, iou_threshold=1.5)
-    with pytest.raises(ValueError, match="max_detections=0 must be a whole number"):
+    with pytest.raises(
+        ValueError, match="max_detections is 0, but must be a whole number of at least 1"
+    ):
         ji.nms(boxes, scores, max_detections=0)
-    with pytest.raises(ValueError, match="method='cubic' is unknown"):
+    with pytest.raises(ValueError, match="method is 'cubic', but must be 'linear' or 'gaussian'"):
         ji.soft_nms(boxes, scores, method="cubic")
-    with pytest.raises(ValueError, match="sigma=0.0 is outside"):
+    with pytest.raises(ValueError, match="sigma is 0.0, but must be in"):
         ji.soft_nms(boxes, scores, sigma=0.0)
     with pytest.raises(ValueError, match=r"scores \[N, C\], but have shapes \(3, 4\) and \(3,\)"):
         ji.select_detections(boxes, scores)
-    with pytest.raises(ValueError, match="candidates=0"):
+    with pytest.raises(ValueError, match="candidates is 0"):
         ji.select_detections(boxes, jnp.zeros((3, 2)), candidates=0)

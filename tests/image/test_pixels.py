@@ -71,9 +71,3 @@ def test_sizes_that_are_none(size):
 def test_one_number_is_a_square():
     assert pixels.check_size(3) == (3, 3)
     assert pixels.check_size((3, 4)) == (3, 4)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_probability_outside_the_range(value):
-    with pytest.raises(ValueError, match="probability"):
-        pixels.check_probability(value)

@@ -92,12 +92,12 @@ def test_no_layers_are_the_identity(photo):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ji.RandAugment(magnitude=31), "magnitude=31"),
-        (lambda: ji.RandAugment(num_layers=-1), "num_layers=-1"),
-        (lambda: ji.RandAugment(interpolation="cubic"), "interpolation='cubic'"),
+        (lambda: ji.RandAugment(magnitude=31), "magnitude is 31"),
+        (lambda: ji.RandAugment(num_layers=-1), "num_layers is -1"),
+        (lambda: ji.RandAugment(interpolation="cubic"), "interpolation is 'cubic'"),
         (lambda: ji.TrivialAugment(fill=7.0), "fill=7.0"),
-        (lambda: ji.Strengths(posterize_bits=9), "posterize_bits=9"),
-        (lambda: ji.Strengths(enhance=1.5), "enhance=1.5"),
+        (lambda: ji.Strengths(posterize_bits=9), "posterize_bits is 9"),
+        (lambda: ji.Strengths(enhance=1.5), "enhance is 1.5"),
         (lambda: jax.eval_shape(ji.TrivialAugment(), KEY, jnp.zeros((4, 4, 4))), "channels"),
     ],
 )

@@ -65,10 +65,10 @@ def test_jitter_is_the_four_adjustments_in_order(photo):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ji.ColorJitter(brightness=-0.1), "brightness=-0.1"),
-        (lambda: ji.ColorJitter(hue=0.6), "hue=0.6"),
-        (lambda: ji.RandomGrayscale(1.1), "probability=1.1"),
-        (lambda: ji.GaussianNoise(-0.1), "sigma=-0.1"),
+        (lambda: ji.ColorJitter(brightness=-0.1), "brightness is -0.1"),
+        (lambda: ji.ColorJitter(hue=0.6), "hue is 0.6"),
+        (lambda: ji.RandomGrayscale(1.1), "probability is 1.1"),
+        (lambda: ji.GaussianNoise(-0.1), "sigma is -0.1"),
         (lambda: ji.GaussianBlur(sigma=(2.0, 1.0)), "smallest, largest"),
         (lambda: ji.GaussianBlur(sigma=(-1.0, 1.0)), "sigma"),
         (lambda: ji.ColorJitter()(KEY, jnp.zeros((4, 4, 2))), "1 or 3 channels"),

@@ -107,8 +107,8 @@ def test_scale_crop_is_the_warp_by_its_matrix(photo, method):
     ("make", "message"),
     [
         (lambda image: ji.RandomCrop(size=(49, 10), padding=4)(KEYS[0], image), "49 x 10"),
-        (lambda image: ji.RandomCrop(padding=-1), "padding=-1"),
-        (lambda image: ji.RandomCrop(padding_mode="wrap"), "padding_mode='wrap'"),
+        (lambda image: ji.RandomCrop(padding=-1), "padding is -1"),
+        (lambda image: ji.RandomCrop(padding_mode="wrap"), "padding_mode is 'wrap', but must be"),
         (lambda image: ji.RandomCrop(size=(0, 4)), "size"),
         (lambda image: ji.RandomCrop(fill=-0.5), "fill=-0.5"),
         (lambda image: ji.RandomResizedCrop(scale=(0.5, 1.5)), "scale"),

@@ -61,7 +61,7 @@ def test_erasing_with_noise_leaves_the_rest_alone():
     [
         (lambda: ji.Cutout(0), "size=0"),
         (lambda: ji.Cutout(fill=2.0), "fill=2.0"),
-        (lambda: ji.RandomErasing(2.0), "probability=2.0"),
+        (lambda: ji.RandomErasing(2.0), "probability is 2.0"),
         (lambda: ji.RandomErasing(area=(0.5, 0.1)), "area"),
         (lambda: ji.RandomErasing(ratio=(0.0, 0.1)), "ratio"),
         (lambda: ji.RandomErasing(fill="mean"), "noise"),

@@ -93,16 +93,16 @@ def test_affine_draws_stay_in_their_ranges():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ji.RandomHorizontalFlip(1.5), "probability=1.5"),
-        (lambda: ji.RandomVerticalFlip(-0.5), "probability=-0.5"),
-        (lambda: ji.RandomRotation(degrees=-1.0), "degrees=-1.0"),
-        (lambda: ji.RandomRotation(interpolation="cubic"), "nearest, bilinear"),
+        (lambda: ji.RandomHorizontalFlip(1.5), "probability is 1.5"),
+        (lambda: ji.RandomVerticalFlip(-0.5), "probability is -0.5"),
+        (lambda: ji.RandomRotation(degrees=-1.0), "degrees is -1.0"),
+        (lambda: ji.RandomRotation(interpolation="cubic"), "must be 'nearest' or 'bilinear'"),
         (lambda: ji.RandomRotation(fill=128), "128 of 255"),
-        (lambda: ji.RandomTranslation(fraction=(0.1, 1.2)), "fraction=1.2"),
+        (lambda: ji.RandomTranslation(fraction=(0.1, 1.2)), "fraction is 1.2"),
         (lambda: ji.RandomTranslation(fraction=(0.1,)), "two numbers"),
         (lambda: ji.RandomAffine(scale=(0.0, 1.0)), "scale"),
         (lambda: ji.RandomAffine(scale=(2.0, 1.0)), "smallest, largest"),
-        (lambda: ji.RandomAffine(shear=(0.0, 90.0)), "shear=90.0"),
+        (lambda: ji.RandomAffine(shear=(0.0, 90.0)), "shear is 90.0"),
     ],
 )
 def test_bad_input(make, message):

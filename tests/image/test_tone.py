@@ -94,8 +94,8 @@ def test_leading_axes_are_images(photo):
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (lambda image: ji.posterize(image, 9), "bits=9"),
-        (lambda image: ji.solarize(image, -0.1), "threshold=-0.1"),
+        (lambda image: ji.posterize(image, 9), "bits is 9"),
+        (lambda image: ji.solarize(image, -0.1), "threshold is -0.1"),
         (lambda image: ji.equalize(image[0]), "shape"),
         (lambda image: ji.autocontrast(image.astype(bool)), "bool"),
     ],

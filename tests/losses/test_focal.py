@@ -163,5 +163,5 @@ def test_bad_input_is_named():
         poly1_cross_entropy(LOGITS, LABELS, epsilon=-2.0)
     with pytest.raises(ValueError, match=r"gamma_negative is -1"):
         asymmetric_loss(LOGITS, BINARY, gamma_negative=-1.0)
-    with pytest.raises(ValueError, match=r"shift is 1.0, but a value in \[0.0, 1.0\)"):
+    with pytest.raises(ValueError, match=r"shift is 1.0, but must be in \[0.0, 1.0\)"):
         asymmetric_loss(LOGITS, BINARY, shift=1.0)

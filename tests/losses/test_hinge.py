@@ -62,7 +62,7 @@ def test_parity():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"rivals is 'some', but one of 'worst', 'all'"):
+    with pytest.raises(ValueError, match=r"rivals is 'some', but must be 'worst' or 'all'"):
         multiclass_hinge_loss(LOGITS, LABELS, rivals="some")
     with pytest.raises(ValueError, match=r"margin is -1"):
         multiclass_hinge_loss(LOGITS, LABELS, margin=-1.0)

@@ -167,7 +167,7 @@ def test_finite_where_probabilities_are_0_and_1():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"unit is 'bit', but one of 'nats', 'bits'"):
+    with pytest.raises(ValueError, match=r"unit is 'bit', but must be 'nats' or 'bits'"):
         losses.entropy(P, unit="bit")
     with pytest.raises(ValueError, match=r"q has shape \[5, 5\] but p has shape \[5, 6\]"):
         losses.kl_divergence(P, Q[:, :5])

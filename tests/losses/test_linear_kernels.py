@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jaxcv.losses import AdaCos, ArcFace, CurricularFace, linear_softmax_cross_entropy
-from jaxcv.losses.linear import kernels
+from jaxcv.losses.linear.experimental import kernels
 from tests.losses.compilation import QUICK, quick_jit
 from tests.losses.linear_cases import batch, check_near, derivatives
 from tests.losses.test_linear_sharded import AXIS

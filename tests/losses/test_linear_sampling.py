@@ -199,7 +199,7 @@ def test_lazy_is_dense_when_all_rows_are_drawn(optimizer):
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, float("nan")])
 def test_bad_rate(rate):
-    with pytest.raises(ValueError, match=r"rate is .*, but a value in \(0.0, 1.0\] is wanted"):
+    with pytest.raises(ValueError, match=r"rate is .*, but must be in \(0.0, 1.0\]"):
         sample_classes(jax.random.key(0), LABELS, CLASSES, rate=rate)
 
 

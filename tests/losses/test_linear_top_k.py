@@ -60,9 +60,9 @@ def test_memory_of_a_million_rows():
 @pytest.mark.parametrize(
     ("k", "settings", "message"),
     [
-        (0, {}, r"k is 0, but a value in \[1, 19\] is wanted"),
+        (0, {}, r"k is 0, but must be in \[1, 19\]"),
         (20, {}, r"k is 20"),
-        (4, {"num_classes": 3}, r"k is 4, but a value in \[1, 3\] is wanted"),
+        (4, {"num_classes": 3}, r"k is 4, but must be in \[1, 3\]"),
         (1, {"block_size": -1}, r"block_size is -1"),
         (1, {"axis_name": "shards"}, r"no device axis of that name is bound"),
         (1, {"bias": BIAS[:3]}, r"bias has shape \[3\]"),

@@ -161,8 +161,8 @@ COS, Y = jnp.zeros((4, 3)), jnp.arange(4) % 3
     [
         (lambda: ArcFace(scale=0.0), "scale is 0.0"),
         (lambda: ArcFace(margin=4.0), "margin is 4.0"),
-        (lambda: ArcFace(gradient="none"), "gradient is 'none', but one of 'exact'"),
-        (lambda: MagFace(beyond_pi="hard"), "beyond_pi is 'hard', but one of 'continue'"),
+        (lambda: ArcFace(gradient="none"), "gradient is 'none', but must be 'exact'"),
+        (lambda: MagFace(beyond_pi="hard"), "beyond_pi is 'hard', but must be 'continue'"),
         (lambda: MagFace(lower_norm=5.0, upper_norm=4.0), "upper_norm is 4.0"),
         (lambda: CosFace(margin=-0.1), "margin is -0.1"),
         (lambda: SphereFace(margin=2.5), "margin is 2.5, but a whole number"),

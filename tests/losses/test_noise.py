@@ -145,7 +145,7 @@ def test_early_learning_gradient_by_closed_form():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"q is -0.1, but a value in \[0.0, 1.0\]"):
+    with pytest.raises(ValueError, match=r"q is -0.1, but must be in \[0.0, 1.0\]"):
         losses.generalized_cross_entropy(LOGITS, LABELS, q=-0.1)
     with pytest.raises(ValueError, match=r"log_zero is 0.0"):
         losses.symmetric_cross_entropy(LOGITS, LABELS, log_zero=0.0)

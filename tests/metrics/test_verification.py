@@ -198,5 +198,5 @@ def test_what_cannot_be_counted_is_refused(scores, same, message):
 
 
 def test_a_rate_beyond_one_is_refused():
-    with pytest.raises(ValueError, match="found 1.5"):
+    with pytest.raises(ValueError, match=r"false_accept_rate is 1.5, but must be in \[0.0, 1.0\]"):
         true_accept_rate_at(roc([1, 0], [1, 0]), 1.5)

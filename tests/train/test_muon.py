@@ -66,6 +66,32 @@ def test_orthogonalisation_is_optaxs():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, wanted)
 
 
+def test_optaxs_muon_begins_alike_and_corrects_its_average_for_the_start():
+    params, rate, beta = {"kernel": draw([(6, 4)])[0]}, 0.5, 0.6
+    theirs = optax.contrib.muon(rate, beta=beta, ns_steps=3)
+    ours = Muon(momentum=beta, newton_schulz_steps=3).transformation(lambda _: rate, None)
+    gradients = [{"kernel": draw([(6, 4)], seed=s)[0]} for s in (1, 2)]
+    found, wanted = [], []
+    for algorithm, updates in ((ours, found), (theirs, wanted)):
+        state, update = algorithm.init(params), jax.jit(algorithm.update)
+        for gradient in gradients:
+            new, state = update(gradient, state, params)
+            updates.append(np.asarray(new["kernel"]))
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-3, atol=1e-4)
+    # Theirs: beta m / (1 - beta^3) + (1 - beta) g / (1 - beta^2), with m the average; ours the same
+    # without the two divisions, a factor aside, which orthogonalisation takes out.
+    first, second = (np.asarray(g["kernel"], np.float64) for g in gradients)
+    average = (1 - beta) * (beta * first + second)
+    corrected = beta * average / (1 - beta**3) + (1 - beta) * second / (1 - beta**2)
+    plain = beta * average + (1 - beta) * second
+    for update, direction in ((wanted[1], corrected), (found[1], plain)):
+        scale = -rate * max(1.0, 4 / 6) ** 0.5
+        np.testing.assert_allclose(
+            update, scale * newton_schulz(direction, 3), rtol=1e-3, atol=1e-4
+        )
+    assert np.abs(found[1] - wanted[1]).max() > 1e-2 * np.abs(wanted[1]).max()
+
+
 def test_bfloat16_stays_near_and_a_zero_matrix_stays_zero():
     matrices = [*draw(), jnp.zeros((4, 4))]
     found = jax.jit(lambda x: orthogonalized(x, dtype=jnp.bfloat16))(matrices)

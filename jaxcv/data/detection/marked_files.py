@@ -4,17 +4,18 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from jaxcv.arguments import check_choice
 from jaxcv.data.decode import MAX_PIXELS, DecodeError
 from jaxcv.data.detection.objects import (
     MAX_BOXES,
     BoxCounts,
     Objects,
     OnBadBox,
-    check_count,
+    check_object_count,
     check_settings,
     checked_objects,
     detection_record,
@@ -23,7 +24,6 @@ from jaxcv.data.detection.objects import (
 from jaxcv.data.detection.orientation import (
     BoxesOn,
     Header,
-    check_boxes_on,
     read_header,
     upright_boxes,
 )
@@ -66,7 +66,7 @@ class MarkedFiles:
     def check(self) -> None:
         """Raises ValueError for settings out of range."""
         check_settings(self.fit, self.max_boxes, self.on_bad_box)
-        check_boxes_on(self.boxes_on)
+        check_choice("boxes_on", self.boxes_on, get_args(BoxesOn))
         size_pair(self.size)
 
 
@@ -139,7 +139,7 @@ class MarkedFileSource:
             self.box_counts += counts
         most = max(map(len, self._objects))
         for path, objects in zip(self._paths, self._objects):
-            check_count(len(objects), settings.max_boxes, os.fspath(path), most)
+            check_object_count(len(objects), settings.max_boxes, os.fspath(path), most)
         log_counts(data, self.box_counts)
 
     def __len__(self) -> int:

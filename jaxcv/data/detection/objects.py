@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxcv.arguments import check_choice, check_count
 from jaxcv.data.fit import Fit, Placement, Size, fit_image, placement, size_pair
 from jaxcv.data.source import Record
 
@@ -160,7 +161,7 @@ def detection_record(
       ValueError: there are more objects than `max_boxes`.
     """
     count = len(objects)
-    check_count(count, max_boxes, record)
+    check_object_count(count, max_boxes, record)
     place = box_placement((image.shape[0], image.shape[1]), size, fit)
     boxes = np.zeros((max_boxes, 4), np.float32)
     boxes[:count] = objects.boxes * place[[0, 1, 0, 1]] + place[[2, 3, 2, 3]]
@@ -208,13 +209,11 @@ def check_settings(fit: str, max_boxes: int, on_bad_box: str) -> None:
     if fit not in ("pad", "stretch"):
         also = "; 'crop' would cut objects off" if fit == "crop" else ""
         raise ValueError(f"fit must be 'pad' or 'stretch' for detection, not {fit!r}{also}")
-    if max_boxes < 1:
-        raise ValueError(f"max_boxes must be at least 1, not {max_boxes}")
-    if on_bad_box not in ("drop", "raise"):
-        raise ValueError(f"on_bad_box must be 'drop' or 'raise', not {on_bad_box!r}")
+    check_count("max_boxes", max_boxes)
+    check_choice("on_bad_box", on_bad_box, ("drop", "raise"))
 
 
-def check_count(count: int, max_boxes: int, record: str, most: int | None = None) -> None:
+def check_object_count(count: int, max_boxes: int, record: str, most: int | None = None) -> None:
     """Raises ValueError where an image has more objects than there are rows for.
 
     Args:

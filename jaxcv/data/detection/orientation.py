@@ -64,12 +64,6 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
         return None
 
 
-def check_boxes_on(boxes_on: str) -> None:
-    """Raises ValueError for anything but the two."""
-    if boxes_on not in ("upright", "stored"):
-        raise ValueError(f"boxes_on must be 'upright' or 'stored', not {boxes_on!r}")
-
-
 def upright_boxes(boxes: np.ndarray, header: Header) -> np.ndarray:
     """Turns boxes with the image that they were drawn on.
 

@@ -1,10 +1,11 @@
 """Detection data sets of TensorFlow Datasets: an image and its objects in each record."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from jaxcv.arguments import check_choice
 from jaxcv.data.detection.objects import (
     MAX_BOXES,
     BoxCounts,
@@ -18,7 +19,6 @@ from jaxcv.data.detection.objects import (
 from jaxcv.data.detection.orientation import (
     BoxesOn,
     Header,
-    check_boxes_on,
     read_header,
     upright_boxes,
 )
@@ -73,7 +73,7 @@ class TFDSDetection(TFDS):
     def open(self, split: Split) -> Source:
         """Opens a split; records are read when asked for."""
         check_settings(self.fit, self.max_boxes, self.on_bad_box)
-        check_boxes_on(self.boxes_on)
+        check_choice("boxes_on", self.boxes_on, get_args(BoxesOn))
         return super().open(split)
 
     def _source(self, split: str) -> "TFDSDetectionSource":

@@ -1,122 +1,40 @@
 """Pickles of plain data, read without running anything in them.
 
 A pickle is a program for a small stack machine; some of its instructions import and call any
-function by name. This reader is another such machine that knows only the instructions that put
-lists, tuples, bytes, text, numbers and NumPy arrays together. It never imports and never calls by a
-name from the file: the few names that Python and NumPy themselves write for such data stand in a
-table here, each with a function of this module. Any other name is an error that says which.
+function by name. Its instructions are first compared with the list of those that put lists, tuples,
+bytes, text and numbers together. Python's own `pickle.Unpickler` then carries them out and asks here
+for every name: the few that Python and NumPy themselves write for such data stand in a table, each
+with a function of this module. Any other name is an error that says which; none is ever imported.
+
+Time and memory stay in proportion to the file: nothing is copied, printed or compared in depth more
+often than it stands there, for a small file can refer to one large or deep value many times.
 """
 
 import io
 import pathlib
+import pickle
 import pickletools
-import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-# NumPy's codes of the element types that arrays may have.
-_TYPES = {"b1": np.bool_, "u1": np.uint8, "i4": np.int32, "i8": np.int64}
+# NumPy's codes of the element types that arrays may have, as Python 2 and 3 write them.
+_TYPES: dict[Any, Any] = {"b1": np.bool_, "u1": np.uint8, "i4": np.int32, "i8": np.int64}
+_TYPES |= {code.encode(): dtype for code, dtype in _TYPES.items()}
+_BYTE_ORDERS = ("|", "<", "=", b"|", b"<", b"=")
+_LATIN = ("latin1", "latin-1")
 
-
-class _Name(NamedTuple):
-    """A name that the pickle asks for: never looked up in any module."""
-
-    module: str
-    name: str
-
-
-class _Type:
-    """Stands in for a NumPy dtype."""
-
-    def __init__(self, code: Any, *_: Any):
-        text = _text(code)
-        if text not in _TYPES:
-            raise ValueError(f"arrays of type {text!r} are not accepted, only {', '.join(_TYPES)}")
-        self.dtype = np.dtype(_TYPES[text])
-
-    def build(self, state: Any) -> "_Type":
-        """Takes what NumPy stores besides the code: version, byte order, then things unused here."""
-        if not isinstance(state, tuple) or len(state) < 2 or _text(state[1]) not in "|<=":
-            raise ValueError(f"a type of this kind is not accepted: {str(state)[:60]}")
-        return self
-
-    def array(self, data: Any, shape: Any, column_order: bool) -> np.ndarray:
-        """The array with these elements."""
-        if not isinstance(data, bytes):
-            raise ValueError(f"an array's elements must be bytes, not {type(data).__name__}")
-        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"an array's shape must be sizes, not {str(shape)[:60]}")
-        try:
-            values = np.frombuffer(data, self.dtype)
-            return values.reshape(shape, order="F" if column_order else "C")
-        except (ValueError, OverflowError):
-            raise ValueError(f"an array of shape {shape} cannot have {len(data)} bytes") from None
-
-
-class _Array:
-    """Stands in for an array between its creation and the instruction that gives its elements."""
-
-    values: np.ndarray | None = None
-
-    def build(self, state: Any) -> np.ndarray:
-        """Takes NumPy's (version, shape, type, column order, elements)."""
-        if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], _Type)):
-            raise ValueError("an array is not described as NumPy does")
-        self.values = state[2].array(state[4], state[1], bool(state[3]))
-        return self.values
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if not isinstance(value, str):
-        raise ValueError(f"wanted text, found {type(value).__name__}")
-    return value
-
-
-def _encode(text: Any, codec: Any) -> bytes:
-    """Bytes, as Python 3 writes them in the formats that Python 2 can read."""
-    if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
-        raise ValueError(f"_codecs.encode is accepted for bytes in latin1, not for {codec!r}")
-    return text.encode("latin-1")
-
-
-def _empty_bytes() -> bytes:
-    return b""
-
-
-def _blank_array(kind: Any, *_: Any) -> _Array:
-    if kind != _Name("numpy", "ndarray"):
-        raise ValueError(f"arrays must be numpy.ndarray, not {str(kind)[:60]}")
-    return _Array()
-
-
-def _scalar(kind: Any, data: Any) -> bool | int:
-    if not isinstance(kind, _Type):
-        raise ValueError("a NumPy scalar has no type")
-    return kind.array(data, (), False).item()
-
-
-def _array_from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    if not isinstance(kind, _Type):
-        raise ValueError("an array has no type")
-    return kind.array(data, shape, order == "F")
-
-
-_Call = Callable[..., Any]
-_ACCEPTED: dict[_Name, _Call | None] = {
-    _Name("_codecs", "encode"): _encode,
-    _Name("__builtin__", "bytes"): _empty_bytes,
-    _Name("builtins", "bytes"): _empty_bytes,
-    _Name("numpy", "dtype"): _Type,
-    _Name("numpy", "ndarray"): None,  # only handed on to _reconstruct
-}
-for _core in ("numpy.core", "numpy._core"):  # before NumPy 2 and since
-    _ACCEPTED[_Name(f"{_core}.multiarray", "_reconstruct")] = _blank_array
-    _ACCEPTED[_Name(f"{_core}.multiarray", "scalar")] = _scalar
-    _ACCEPTED[_Name(f"{_core}.numeric", "_frombuffer")] = _array_from_buffer
+_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+_CLOSES_MARK = ("TUPLE", "LIST", "APPENDS")
+_INSTRUCTIONS = """
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
+    SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 STRING BINSTRING SHORT_BINSTRING
+    UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 EMPTY_LIST EMPTY_TUPLE MARK TUPLE1 TUPLE2 TUPLE3
+    TUPLE LIST APPEND APPENDS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    GLOBAL STACK_GLOBAL REDUCE BUILD PROTO FRAME STOP
+"""
+_ACCEPTED = frozenset(_INSTRUCTIONS.split())
 
 
 def read_plain_pickle(path: pathlib.Path) -> Any:
@@ -127,129 +45,157 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
 
     Raises:
       ValueError: the file is cut off or no pickle, or asks for anything else; the message names the
-        file, the byte, and what it asks for. Nothing of it has been run.
+        file, the byte (of the last name before, where an accepted instruction makes no sense), and
+        what it asks for. Nothing of it has been run.
     """
-    machine, position = _Machine(), 0
-    instructions = pickletools.genops(io.BytesIO(path.read_bytes()))
+    content = path.read_bytes()
+    # It checks what is read: lengths against the file, numbers against limits.
+    instructions: Iterator[Any] = pickletools.genops(io.BytesIO(content))
+    names: list[int] = []  # the byte of every instruction that asks for a name
+    position, marks, refused = 0, 0, None
     try:
-        # What is read is checked by `genops`: lengths against the file, numbers against limits.
         for opcode, argument, place in instructions:
-            position = place or 0
-            if opcode.name == "STOP":
-                return machine.result()
-            machine.step(opcode.name, argument)
-    except (ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
+            position, name = place or 0, opcode.name
+            if name not in _ACCEPTED:
+                wanted = f" for {argument[:80]}" if name in ("INST", "PERSID") else ""
+                refused = f"the instruction {name}{wanted} is not accepted"
+                break  # what came before may ask for a name, which says more
+            if name in _PUTS and argument > len(content):
+                raise ValueError(f"it numbers a value {argument}")  # memory for as many is taken
+            if name in ("GLOBAL", "STACK_GLOBAL"):
+                names.append(position)
+            marks += (name == "MARK") - (name in _CLOSES_MARK)
+        reader = _Reader(content, position, names)
+        try:
+            found = reader.load()
+        except Exception:
+            position = reader.position
+            raise
+        if refused:
+            raise ValueError(refused)
+        if len(found) != 1 or marks:
+            raise ValueError("it ends before its data are put together")
+    except Exception as error:  # any, for the file may be anything
         reason = str(error) if isinstance(error, ValueError) else "its instructions make no sense"
         raise ValueError(
             f"{path}: byte {position}: cannot be read as a pickle of plain data: {reason}"
         ) from None
-    raise AssertionError("genops ends with STOP or an error")
+    return found[0]
 
 
-class _Machine:
-    """The stack machine: `step` for each instruction, then `result`."""
+class _Reader(pickle.Unpickler):
+    """Carries out accepted instructions; `load` gives a tuple of all that they leave.
 
-    def __init__(self) -> None:
-        self._stack: list[Any] = []
-        self._marks: list[int] = []
-        self._memo: dict[int, Any] = {}
+    Args:
+      content: the pickle.
+      end: the byte before which to stop.
+      names: the byte of each instruction that asks for a name.
+    """
 
-    def result(self) -> Any:
-        """What the pickle holds."""
-        if len(self._stack) != 1 or self._marks:
-            raise ValueError("it ends before its data are put together")
-        return self._stack[0]
+    def __init__(self, content: bytes, end: int, names: list[int]) -> None:
+        # A mark before, and at the end the instructions to make a tuple of all since, and to stop.
+        # What follows is not carried out, but a frame may reach into it.
+        view = memoryview(content)
+        program = io.BytesIO(b"".join((b"(", view[:end], b"t.", view[end:])))
+        super().__init__(program, fix_imports=False, encoding="bytes")
+        self.position = 0
+        self._names = iter(names)
+        self._encoded: dict[str, bytes] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        """Carries out one instruction; ValueError for those that are not accepted."""
-        stack = self._stack
-        if name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _LITERALS:
-            stack.append(_LITERALS[name](argument))
-        elif name in ("EMPTY_LIST", "EMPTY_TUPLE"):
-            stack.append([] if name == "EMPTY_LIST" else ())
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            self._memo[len(self._memo) if name == "MEMOIZE" else argument] = stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            known = self._memo[argument]
-            filled = isinstance(known, _Array) and known.values is not None
-            stack.append(known.values if filled else known)
-        elif name == "MARK":
-            self._marks.append(len(stack))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self._last(int(name[-1]))))
-        elif name in ("TUPLE", "LIST"):
-            stack.append((tuple if name == "TUPLE" else list)(self._since_mark()))
-        elif name in ("APPEND", "APPENDS"):
-            items = self._last(1) if name == "APPEND" else self._since_mark()
-            if not isinstance(stack[-1], list):
-                raise ValueError("it appends to something that is no list")
-            stack[-1].extend(items)
-        elif name in ("GLOBAL", "STACK_GLOBAL"):
-            self._name(argument.split(" ", 1) if name == "GLOBAL" else self._last(2))
-        elif name == "REDUCE":
-            self._call(*self._last(2))
-        elif name == "BUILD":
-            (state,) = self._last(1)
-            if not isinstance(stack[-1], _Type | _Array):
-                raise ValueError("it changes the inside of an object")
-            stack[-1] = stack[-1].build(state)
-        elif name not in ("PROTO", "FRAME"):
-            wanted = f" for {argument}" if name in ("INST", "PERSID") else ""
-            raise ValueError(f"the instruction {name}{wanted} is not accepted")
-
-    def _last(self, count: int) -> list[Any]:
-        if len(self._stack) - (self._marks[-1] if self._marks else 0) < count:
-            raise IndexError
-        items = self._stack[len(self._stack) - count :]
-        del self._stack[len(self._stack) - count :]
-        return items
-
-    def _since_mark(self) -> list[Any]:
-        mark = self._marks.pop()
-        items = self._stack[mark:]
-        del self._stack[mark:]
-        return items
-
-    def _name(self, parts: list[Any]) -> None:
-        if len(parts) != 2:
-            raise IndexError
-        wanted = _Name(_text(parts[0]), _text(parts[1]))
-        if wanted not in _ACCEPTED:
+    def find_class(self, module: str, name: str) -> "_Function":
+        """The function of this module that stands for a name; ValueError if there is none."""
+        self.position = next(self._names)
+        name = f"{module}.{name}"
+        if name == "_codecs.encode":
+            return _Function(name, self._encode)
+        if name not in _FUNCTIONS:
             raise ValueError(
-                f"it asks for {ascii('.'.join(wanted))[:100]}, which plain data do "
-                "not need; nothing of it was run. Do not load this file with other software"
+                f"it asks for {ascii(name)[:100]}, which plain data do not need; nothing of it was "
+                "run. Do not load this file with other software"
             )
-        self._stack.append(wanted)
+        return _Function(name, _FUNCTIONS[name])
 
-    def _call(self, function: Any, arguments: Any) -> None:
-        call = _ACCEPTED.get(function) if isinstance(function, _Name) else None
-        if call is None or not isinstance(arguments, tuple):
+    def _encode(self, text: Any, codec: Any) -> bytes:
+        """Bytes, as Python 3 writes them in the formats that Python 2 can read."""
+        if not (isinstance(text, str) and isinstance(codec, str) and codec in _LATIN):
+            raise ValueError(
+                "_codecs.encode is accepted for bytes in latin1, not for another codec"
+            )
+        if text not in self._encoded:
+            self._encoded[text] = text.encode("latin-1")
+        return self._encoded[text]
+
+
+class _Function:
+    """What stands for a name on the stack; None for one that is only handed on."""
+
+    def __init__(self, name: str, call: Callable[..., Any] | None) -> None:
+        self._name, self._call = name, call
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._call is None:
             raise ValueError("it calls something that is no function")
         try:
-            self._stack.append(call(*arguments))
+            return self._call(*arguments)
         except TypeError:
-            raise ValueError(
-                f"it calls {function.module}.{function.name} with {len(arguments)} arguments"
-            ) from None
+            raise ValueError(f"it calls {self._name} with {len(arguments)} arguments") from None
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("it changes the inside of an object")
 
 
-_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+class _Type:
+    """Stands for a NumPy dtype, which would take any state."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str | bytes) or code not in _TYPES:
+            shown = ascii(code)[:40] if isinstance(code, str | bytes) else type(code).__name__
+            raise ValueError(f"arrays of type {shown} are not accepted, only b1, u1, i4, i8")
+        self.dtype = np.dtype(_TYPES[code])
+
+    def __setstate__(self, state: Any) -> None:
+        """Takes what NumPy stores besides the code: version, byte order, then things unused here."""
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if not isinstance(order, str | bytes) or order not in _BYTE_ORDERS:
+            raise ValueError("numbers of another byte order than < are not accepted")
 
 
-def _same(value: Any) -> Any:
-    return value
+class _Array(np.ndarray):
+    """An array whose elements come after it; only what was checked reaches NumPy's `__setstate__`."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Takes NumPy's (version, shape, type, column order, elements)."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ValueError("an array is not described as NumPy does")
+        _, shape, kind, column_order, data = state
+        values = _values(data, kind, shape, "F" if column_order else "C")
+        accepted: Any = (1, values.shape, values.dtype, bool(column_order), data)
+        super().__setstate__(accepted)
+
+    def __reduce__(self) -> Any:
+        """As an array like any other, where it is pickled itself."""
+        return self.view(np.ndarray).__reduce__()
 
 
-def _latin(value: str) -> bytes:
-    return value.encode("latin-1")
+def _values(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
+    """The array with these elements, which it does not copy."""
+    if not isinstance(data, bytes | bytearray) or not isinstance(kind, _Type):
+        raise ValueError("an array is not described as NumPy does")
+    values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+    if not values.size and values.ndim > 1:
+        raise ValueError("an array without elements is not accepted")  # it may have 2^60 rows
+    return values
 
 
-_LITERALS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), _same),
-    **dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8"), _same),
-    **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), _same),
-    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _latin),
-    "BYTEARRAY8": bytes,
+_FUNCTIONS: dict[str, Callable[..., Any] | None] = {
+    "__builtin__.bytes": lambda: b"",
+    "builtins.bytes": lambda: b"",
+    "numpy.dtype": _Type,
+    "numpy.ndarray": None,
 }
+for _core in ("numpy.core", "numpy._core"):  # before NumPy 2 and since
+    _FUNCTIONS[f"{_core}.multiarray._reconstruct"] = lambda *_: _Array((0,), np.uint8)
+    _FUNCTIONS[f"{_core}.multiarray.scalar"] = lambda kind, data: _values(
+        data, kind, (), "C"
+    ).item()
+    _FUNCTIONS[f"{_core}.numeric._frombuffer"] = _values

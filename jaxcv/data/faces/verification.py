@@ -146,7 +146,12 @@ def read_verification_bin(
         raise ValueError(
             f"{path}: {len(same)} pairs need {2 * len(same)} images; found {len(items)}"
         )
-    encoded = [_stored_image(v, f"{path}, image {i}", pixel_order) for i, v in enumerate(items)]
+    # One object may be many of them: it is copied once.
+    stored: dict[int, bytes | np.ndarray] = {}
+    for number, item in enumerate(items):
+        if id(item) not in stored:
+            stored[id(item)] = _stored_image(item, f"{path}, image {number}", pixel_order)
+    encoded = [stored[id(item)] for item in items]
     firsts, places = _distinct(encoded)
     images = StoredImages(
         [encoded[i] for i in firsts],
@@ -194,8 +199,8 @@ def _bools(values: Any, path: pathlib.Path) -> np.ndarray:
 
 def _stored_image(item: Any, name: str, pixel_order: ColorOrder | None) -> bytes | np.ndarray:
     """An encoded image as bytes, also from an array of them (as cv2.imencode gives), or pixels."""
-    if isinstance(item, bytes):
-        return item
+    if isinstance(item, bytes | bytearray):
+        return bytes(item)
     if not isinstance(item, np.ndarray) or item.dtype != np.uint8 or item.ndim not in (1, 2, 3):
         raise ValueError(f"{name}: wanted an encoded image, found {_described(item)}")
     if item.ndim == 1 or (item.ndim == 2 and 1 in item.shape):
@@ -213,4 +218,6 @@ def _described(value: Any) -> str:
         return f"an array {value.dtype} {value.shape}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 64:  # as text it may be too long for Python
+        return f"{type(value).__name__} of {value.bit_length()} bits"
     return f"{type(value).__name__} {ascii(value)[:40]}"

@@ -5,7 +5,8 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_choice, check_shape, is_integer
+from jaxcv.arguments import check_choice
+from jaxcv.losses.arguments import check_shape, is_integer
 from jaxcv.losses.linear.plan import Implementation, Plan
 
 

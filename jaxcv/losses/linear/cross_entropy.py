@@ -5,15 +5,9 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_non_negative, check_positive, check_range
 from jaxcv.devices import total
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_class_weights,
-    check_non_negative,
-    check_positive,
-    check_range,
-)
+from jaxcv.losses.arguments import as_float, check_class_weights
 from jaxcv.losses.linear.arguments import (
     check_block_size,
     check_implementation,
@@ -129,8 +123,8 @@ def linear_softmax_cross_entropy(
       axis_name: The device axis that batch and classes are spread over.
       precision: Of the products, as in `jnp.matmul`.
       implementation: "portable", or a Pallas kernel for the tiles: "pallas_gpu", "pallas_tpu" (on a
-        CPU both are interpreted, slowly). None takes the fastest measured: "portable" everywhere,
-        as the kernels were not timed yet. They cover what `kernels.py` says and refuse the rest.
+        CPU both are interpreted, slowly). None is "portable" on every machine: the kernels, see
+        `linear/experimental`, were timed on none. They refuse what they do not cover.
 
     Returns:
       A `LinearCrossEntropy`, float32 (float64 for float64 inputs).
@@ -147,7 +141,7 @@ def linear_softmax_cross_entropy(
     check_choice("smoothing", smoothing, get_args(Smoothing))
     _check_settings(label_smoothing, scale, temperature, z_loss, block_size)
     if class_weights is not None:
-        check_class_weights(class_weights, classifier.shape[0])
+        check_class_weights("class_weights", class_weights, classifier.shape[0])
     if margin is not None:
         _check_margin_alone(scale=scale, temperature=temperature, bias=bias)
     shard = shard_of(classifier.shape[0], num_classes, sample, axis_name)

@@ -11,8 +11,8 @@ from jaxcv.losses.margins.margin import Margin
 Implementation = Literal["portable", "pallas_gpu", "pallas_tpu"]
 """What works on one tile:
 
-* "portable": plain JAX, which XLA compiles for any machine; covers everything.
-* "pallas_gpu": a Pallas kernel, lowered through Triton, see `kernels.py`.
+* "portable": plain JAX, which XLA compiles for any machine; covers everything, and is the default.
+* "pallas_gpu": a Pallas kernel, lowered through Triton, see `experimental/kernels.py`.
 * "pallas_tpu": the same kernel, lowered through Mosaic.
 """
 

@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_range
 from jaxcv.devices import first_row, gather
-from jaxcv.losses.arguments import check_range, is_integer
+from jaxcv.losses.arguments import is_integer
 
 
 @functools.partial(

@@ -18,7 +18,7 @@ that centre (in equal parts to equal ones). Over a device axis every device hold
 classes and some of the rows: rows are gathered, statistics combined, and the gradient of the rows
 summed and scattered.
 
-What happens on a tile is in `portable.py` and, for accelerators, in `kernels.py`.
+What happens on a tile is in `portable.py` and, as kernels for accelerators, in `experimental`.
 """
 
 import functools
@@ -173,7 +173,7 @@ tiled_statistics.defvjp(_forward, _backward)
 def _on_tile(plan: Plan) -> Any:
     if plan.implementation == "portable":
         return portable
-    from jaxcv.losses.linear import kernels  # the import of Pallas takes time
+    from jaxcv.losses.linear.experimental import kernels  # the import of Pallas takes time
 
     return kernels
 

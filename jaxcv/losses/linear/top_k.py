@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_range
 from jaxcv.devices import gather
-from jaxcv.losses.arguments import as_float, check_range
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.linear.arguments import check_block_size, check_linear
 from jaxcv.losses.linear.blocks import choose_blocks, over_tiles, part, with_part
 from jaxcv.losses.linear.plan import Plan

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_non_negative, check_positive, check_range
 from jaxcv.devices import gather, largest, masked_average, total
-from jaxcv.losses.arguments import as_float, check_non_negative, check_positive, check_range
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.margins.margin import (
     BeyondPi,
     Gradient,

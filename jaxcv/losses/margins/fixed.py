@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_non_negative, check_positive, check_range
+from jaxcv.arguments import check_non_negative, check_positive, check_range
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.margins.margin import (
     BeyondPi,
     Gradient,

@@ -11,13 +11,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_non_negative, check_range
 from jaxcv.devices import masked_average
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_non_negative,
-    check_range,
-)
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.margins.margin import (
     BeyondPi,
     Gradient,

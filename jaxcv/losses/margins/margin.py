@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import as_float, check_choice, check_positive
+from jaxcv.arguments import check_choice, check_positive
+from jaxcv.losses.arguments import as_float
 from jaxcv.losses.similarity import square_root
 
 BeyondPi = Literal["continue", "linear", "easy", "clamp"]

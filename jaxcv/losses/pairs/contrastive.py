@@ -10,8 +10,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice, check_positive
 from jaxcv.devices import first_row, gather
-from jaxcv.losses.arguments import check_choice, check_positive, check_same_shape, check_shape
+from jaxcv.losses.arguments import check_same_shape, check_shape
 from jaxcv.losses.pairs.comparison import compare, valid_rows
 from jaxcv.losses.similarity import log_sum_exp, pairwise_cosine, pairwise_dot
 

@@ -8,15 +8,9 @@ distances take embeddings as they are: give them `l2_normalize(embeddings)` for 
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_non_negative, check_positive, check_range
 from jaxcv.devices import gather
-from jaxcv.losses.arguments import (
-    as_float,
-    check_non_negative,
-    check_positive,
-    check_range,
-    check_same_shape,
-    check_shape,
-)
+from jaxcv.losses.arguments import as_float, check_same_shape, check_shape
 from jaxcv.losses.pairs.comparison import Comparison, compare
 from jaxcv.losses.similarity import (
     embedding_norm,

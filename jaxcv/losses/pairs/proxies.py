@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_positive, check_range
 from jaxcv.devices import largest, total
-from jaxcv.losses.arguments import as_float, check_positive, check_range, check_shape
+from jaxcv.losses.arguments import as_float, check_shape
 from jaxcv.losses.pairs.comparison import valid_rows
 from jaxcv.losses.similarity import (
     l2_normalize,

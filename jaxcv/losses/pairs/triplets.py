@@ -8,13 +8,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_non_negative,
-    check_same_shape,
-    check_shape,
-)
+from jaxcv.arguments import check_choice, check_non_negative
+from jaxcv.losses.arguments import as_float, check_same_shape, check_shape
 from jaxcv.losses.pairs.comparison import Comparison, compare
 from jaxcv.losses.similarity import (
     embedding_norm,

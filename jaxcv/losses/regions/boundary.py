@@ -5,9 +5,9 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice
 from jaxcv.losses.arguments import (
     as_float,
-    check_choice,
     check_class_weights,
     check_same_shape,
     check_scores,
@@ -55,7 +55,7 @@ def boundary_loss(
         scores = jax.nn.sigmoid(scores)
     phi = jnp.where(valid[..., None], jax.lax.stop_gradient(as_float(distances)), 0)
     if class_weights is not None:
-        check_class_weights(class_weights, scores.shape[-1])
+        check_class_weights("class_weights", class_weights, scores.shape[-1])
         phi = phi * as_float(class_weights)
     axes = tuple(range(1, scores.ndim - 1))
     values = jnp.sum(jnp.sum(scores * phi, axis=-1), axis=axes)

@@ -10,13 +10,9 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice
 from jaxcv.devices import gather
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_same_shape,
-    is_integer,
-)
+from jaxcv.losses.arguments import as_float, check_same_shape, is_integer
 from jaxcv.losses.regions.pixels import (
     Per,
     RegionOptions,

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from jaxcv.losses.arguments import check_choice, check_non_negative, check_positive
+from jaxcv.arguments import check_choice, check_non_negative, check_positive
 from jaxcv.losses.regions.pixels import (
     Pixels,
     RegionOptions,

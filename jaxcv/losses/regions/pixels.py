@@ -10,14 +10,9 @@ from typing import Literal, NamedTuple, TypedDict, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_choice
 from jaxcv.devices import total
-from jaxcv.losses.arguments import (
-    as_float,
-    check_choice,
-    check_class_weights,
-    check_labels,
-    is_integer,
-)
+from jaxcv.losses.arguments import as_float, check_class_weights, check_labels, is_integer
 
 Activation = Literal["softmax", "sigmoid", "none"]
 """What turns scores into probabilities; "none" if they are probabilities."""
@@ -167,7 +162,7 @@ def mean_over_classes(
     num_classes = losses.shape[1]
     weights = jnp.ones(num_classes, losses.dtype)
     if class_weights is not None:
-        check_class_weights(class_weights, num_classes)
+        check_class_weights("class_weights", class_weights, num_classes)
         weights = as_float(class_weights).astype(losses.dtype)
     counted = weights if absent == "include" else jnp.where(present, weights, 0)
     denominator = jnp.sum(

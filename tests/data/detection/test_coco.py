@@ -312,7 +312,7 @@ def test_a_file_that_is_no_annotation_file(tmp_path, text, message):
             r"000306?\.jpg|000700\.jpg: 2 objects .* fullest image has 2. Set max_boxes=2",
         ),
         ({"fit": "crop"}, "'crop' would cut"),
-        ({"boxes_on": "left"}, "boxes_on must be"),
+        ({"boxes_on": "left"}, "boxes_on is 'left', but must be 'upright' or 'stored'"),
         ({"size": 0}, "at least 1 pixel"),
         ({"test_annotations": None, "test_images": "a"}, "test_images is given without test_ann"),
         ({"test_annotations": None, "validation_annotations": "a"}, "give test_annotations too"),

@@ -218,9 +218,9 @@ def test_dropped_boxes_are_counted_once_and_logged(prepared_boxes, caplog):
     ("options", "message"),
     [
         ({"fit": "crop"}, "fit must be 'pad' or 'stretch'.*'crop' would cut"),
-        ({"max_boxes": 0}, "max_boxes must be at least 1"),
-        ({"on_bad_box": "keep"}, "on_bad_box must be 'drop' or 'raise', not 'keep'"),
-        ({"boxes_on": "left"}, "boxes_on must be"),
+        ({"max_boxes": 0}, "max_boxes is 0, but must be a whole number of at least 1"),
+        ({"on_bad_box": "keep"}, "on_bad_box is 'keep', but must be 'drop' or 'raise'"),
+        ({"boxes_on": "left"}, "boxes_on is 'left', but must be 'upright' or 'stored'"),
         ({"label_key": "boxes"}, "no feature 'boxes'; it has image, numbers, objects, scene"),
         ({"label_key": "scene"}, "'scene' of 'tiny_coco' is not a sequence of objects"),
         ({"label_key": "numbers"}, "'numbers' of 'tiny_coco' is not a sequence of objects"),

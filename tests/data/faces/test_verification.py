@@ -119,6 +119,11 @@ def test_pixels_need_their_colour_order(tmp_path):
     np.testing.assert_array_equal(record["image"], np.repeat(pixels[1, :, :, :1], 3, -1))
 
 
+def test_bytearrays_are_encoded_images_too(tmp_path):
+    path = written(tmp_path / "lfw.bin", ([bytearray(i) for i in IMAGES], SAME), 5)
+    assert_is_the_set(read_verification_bin(path))
+
+
 # ---- What is not -------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from jaxcv.tasks import AXIS, Detection
 from jaxcv.tasks.detection.assignment import ATSS, MaxIoU
 from jaxcv.tasks.detection.task import centerness_of, in_original
 from jaxcv.train import DeviceMap, create_state, make_eval_step, make_train_step
+from jaxcv.train.window import Packing, Window
 
 C, B, M = 3, 4, 5
 SIZE = (24, 32)
@@ -297,6 +298,14 @@ def test_a_batch_without_objects_is_learnt_from():
     summary = Detection(num_classes=C).summary(metrics.task)
     assert summary["positives_per_object"] == 0
     assert summary["class_loss"] == pytest.approx(float(metrics.loss_sum), rel=1e-5)
+    # And so says the log, after one such step or after many.
+    for steps in (1, 5):
+        pack = Packing()
+        packed = pack(metrics)
+        window = Window(Detection(num_classes=C), max_skipped=1, pack=pack)
+        for step in range(steps):
+            window.add(step, packed)
+        assert window.row()["loss"] == pytest.approx(float(metrics.loss_sum), rel=1e-6)
 
 
 def test_evaluation_gathers_every_image_once():

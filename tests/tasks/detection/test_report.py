@@ -12,9 +12,10 @@ from jaxcv.metrics.detection import detection_summary
 from jaxcv.report import write_report
 from jaxcv.report.charts.box_pictures import BoxMark, boxes_pictures
 from jaxcv.report.charts.confusion import confusion_chart
-from jaxcv.report.numbers import is_fraction, shown, title_of
+from jaxcv.report.numbers import shown
 from jaxcv.report.pictures import photo_url
 from jaxcv.report.tables import confused_table, per_class_table
+from jaxcv.tasks import Detection
 from jaxcv.tasks.detection.charts import (
     average_precision_chart,
     precision_recall_chart,
@@ -241,12 +242,12 @@ def test_confusion_has_a_background():
 
 
 def test_names_and_units_of_the_figures():
-    for name in ("average_precision", "average_precision_50", "average_recall_100", "best_f1"):
-        assert is_fraction(name)
-    assert not is_fraction("best_f1_threshold")
-    assert not is_fraction("detections")
-    assert shown("average_recall_small", 0.25) == "25.00%"
-    assert title_of("voc_average_precision_50") == "VOC AP at IoU 0.5"
+    headlines = {h.name: h for h in Detection(num_classes=2).headlines}
+    for name in ("average_precision", "average_precision_50", "best_f1"):
+        assert shown(0.25, headlines[name]) == "25.00%"
+    assert headlines["voc_average_precision_50"].title == "VOC AP at IoU 0.5"
+    assert shown(0.25, headlines["loss"]) == "0.25"
+    assert shown(7, headlines["count"]) == "7"
     table = per_class_table({"iou": [0.5], "support": [3], "detections": [1234]}, ["a"])
     assert "1,234" in table
 

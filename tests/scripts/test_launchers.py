@@ -5,7 +5,7 @@ import runpy
 
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])

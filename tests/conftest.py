@@ -16,8 +16,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 from collections.abc import Iterator
 
 import jax
+import jax.experimental
 import pytest
 
+if not hasattr(
+    jax, "enable_x64"
+):  # jax 0.7, on which this suite runs as Colab does, has it elsewhere
+    jax.enable_x64 = jax.experimental.enable_x64
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

@@ -151,9 +151,9 @@ def test_set_up_adds_jaxcv_to_a_runtime_and_exchanges_nothing(kind, wheel, tmp_p
 
     cell = set_up("train_classifier")
     assert cell.count("git+https://github.com/jaxcv/jaxcv") == 1
-    pretended = (
-        "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
-    )
+    # JAX imports `output` where it finds google.colab.
+    colab = "types.SimpleNamespace(output=None)"
+    pretended = f"import sys, types\nsys.modules['google.colab'] = {colab}\n"
     cell = pretended + cell.replace("git+https://github.com/jaxcv/jaxcv", wheel)
     assert "1 x cpu (cpu), jax 0.7.2" in run(python, "-c", cell, folder=tmp_path)
     after = {package["name"]: package["version"] for package in versions()}

@@ -4,14 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
+# A file of versions to take, as those of Colab's runtimes.
+CONSTRAINTS ?=
+COLAB_PYTHON ?= python3.13
 
-.PHONY: env demo test test-fast lint types clean
+.PHONY: env demo test test-fast test-colab lint types clean
 
 env: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[test]'
 	touch $@
 
 demo: env
@@ -22,6 +25,13 @@ test: env
 
 test-fast: env
 	$(BIN)/python -m pytest -n 2 -m 'not slow' $(TESTS)
+
+# On the versions of Colab's TPU runtime, with jax's build for CPUs: the fast tests of what depends on them,
+# every notebook, and what the notebooks' set-up adds to Colab's runtimes.
+test-colab:
+	$(MAKE) test-fast VENV=.venv-colab PYTHON=$(COLAB_PYTHON) CONSTRAINTS=tests/colab-tpu.txt \
+		TESTS='COLABTESTS'
+	.venv-colab/bin/python -m pytest -n 2 tests/test_colab.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ default: it takes global arrays as they lie, where pmap cuts and places the rows
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -105,6 +106,7 @@ class DeviceMap:
                 donate_argnums=donate,
             )
 
+        @functools.wraps(function)  # so that logs and profiles name the function
         def call(*arguments: Any) -> Any:
             stacked = (
                 _at_divided(layout, argument, self._stacked)

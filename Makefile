@@ -4,9 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
-# A file of versions to take, as those of Colab's runtimes.
+# A file of versions to install, where not the newest.
 CONSTRAINTS ?=
-COLAB_PYTHON ?= python3.13
 
 .PHONY: env demo test test-fast test-colab lint types clean
 
@@ -29,7 +28,7 @@ test-fast: env
 # On the versions of Colab's TPU runtime, with jax's build for CPUs: the fast tests of what depends on them,
 # every notebook, and what the notebooks' set-up adds to Colab's runtimes.
 test-colab:
-	$(MAKE) test-fast VENV=.venv-colab PYTHON=$(COLAB_PYTHON) CONSTRAINTS=tests/colab-tpu.txt \
+	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt \
 		TESTS='COLABTESTS'
 	.venv-colab/bin/python -m pytest -n 2 tests/test_colab.py
 

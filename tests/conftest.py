@@ -27,6 +27,15 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what only the compiler of a later jaxlib does."""
+    # That of 0.7 sums a long row in parts of 32, and stores these and what is summed.
+    sums_in_parts = jax.__version_info__ < (0, 8)
+    for item in items:
+        if sums_in_parts and item.get_closest_marker("fused_sums"):
+            item.add_marker(pytest.mark.skip(reason="XLA sums in parts before jaxlib 0.8"))
+
+
 @pytest.fixture(scope="module")
 def quick_compilation() -> Iterator[None]:
     """For a module of small programs that run once or twice: compiling them is nearly all the work."""

@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
+# A file of versions to install, where not the newest.
+CONSTRAINTS ?=
 
-.PHONY: env demo test test-fast test-deep lint types clean
+.PHONY: env demo test test-fast test-deep test-colab lint types clean
 
 env: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[test]'
 	touch $@
 
 demo: env
@@ -26,6 +28,13 @@ test-fast: env
 # Properties alone, on 20 times as many examples, which differ from run to run.
 test-deep: env
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 -m hypothesis $(TESTS)
+
+# On the versions of Colab's TPU runtime, with jax's build for CPUs: the fast tests of what depends on them,
+# every notebook, and what the notebooks' set-up adds to Colab's runtimes.
+test-colab:
+	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt \
+		TESTS='COLABTESTS'
+	.venv-colab/bin/python -m pytest -n 2 tests/test_colab.py
 
 lint: env
 	$(BIN)/ruff check .

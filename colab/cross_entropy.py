@@ -25,17 +25,26 @@
 # Natural logarithms throughout, hence *nats*; $\log_2$ where it says *bits* (1 nat = 1.4427 bits).
 
 # %%
-# %matplotlib inline
-import functools
 import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):  # on Colab
-    # The losses need jax alone, and the runtime has it: nothing else is installed or exchanged.
+if "google.colab" in sys.modules and not importlib.util.find_spec("jaxcv"):
+    # Adds jaxcv and what it lacks; what the runtime has is listed, and stays as it is. Its jax belongs to
+    # the libtpu or CUDA beside it, and a package exchanged under a running kernel crashes it.
+    pip = [sys.executable, "-m", "pip"]
+    with open("runtime.txt", "w") as runtime:
+        subprocess.run([*pip, "list", "--format=freeze"], stdout=runtime, check=True)
     address = "git+https://github.com/jaxcv/jaxcv"
-    words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", address]
-    subprocess.run(words, check=True)
+    subprocess.run([*pip, "install", "--quiet", "--constraint", "runtime.txt", address], check=True)
+
+from jaxcv.notebook import prepare_notebook
+
+prepare_notebook()
+
+# %%
+# %matplotlib inline
+import functools
 
 import jax
 import jax.numpy as jnp

@@ -26,90 +26,31 @@
 
 # %%
 import importlib.util
-import os
 import subprocess
 import sys
-import tempfile
-from glob import glob
-from importlib import metadata
 
-JAXCV = "git+https://github.com/jaxcv/jaxcv"
+if "google.colab" in sys.modules and not importlib.util.find_spec("jaxcv"):
+    # Adds jaxcv and what it lacks; what the runtime has is listed, and stays as it is. Its jax belongs to
+    # the libtpu or CUDA beside it, and a package exchanged under a running kernel crashes it.
+    pip = [sys.executable, "-m", "pip"]
+    with open("runtime.txt", "w") as runtime:
+        subprocess.run([*pip, "list", "--format=freeze"], stdout=runtime, check=True)
+    address = "git+https://github.com/jaxcv/jaxcv"
+    subprocess.run([*pip, "install", "--quiet", "--constraint", "runtime.txt", address], check=True)
 
+from jaxcv.notebook import prepare_notebook
 
-def installed(name):
-    """Gives the version of a package, or None."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def pip_install(*words):
-    """Runs pip in this notebook's own Python."""
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *words], check=True)
-
-
-def install_jaxcv():
-    """Adds jaxcv and what it lacks to a runtime whose jax stays as it is."""
-    from packaging.requirements import Requirement
-
-    pip_install("--no-deps", JAXCV)
-    lacking = []
-    for requirement in map(Requirement, metadata.requires("jaxcv")):
-        found = installed(requirement.name)
-        fits = found and requirement.specifier.contains(found, prereleases=True)
-        if fits or (requirement.marker and not requirement.marker.evaluate()):
-            continue
-        if requirement.name == "jax":
-            print(f"WARNING: this runtime has jax {found}, and jaxcv is made for {requirement}.")
-            print("Choose a newer version under Runtime > Change runtime type.")
-        else:
-            lacking.append(str(requirement))
-    # jax belongs to the libtpu or CUDA libraries beside it, so pip must not exchange any of them.
-    names = {(package.name or "").lower() for package in metadata.distributions()}
-    fixed = [n for n in names if n in ("jax", "jaxlib", "libtpu", "numpy") or "jax-cuda" in n]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("\n".join(f"{name}=={installed(name)}" for name in fixed))
-        constraints.flush()
-        if lacking:
-            pip_install("--constraint", constraints.name, *lacking)
-
-
-def attached_accelerator():
-    """Names what the machine has, whether or not JAX can start it."""
-    if glob("/dev/accel*") or glob("/dev/vfio/[0-9]*") or "TPU_ACCELERATOR_TYPE" in os.environ:
-        return "tpu"
-    return "gpu" if glob("/dev/nvidia[0-9]*") else "cpu"
-
-
-ON_COLAB = bool(importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"))
-if ON_COLAB:
-    install_jaxcv()
-
-# Compiled programs are kept on disk: what was compiled once starts at once.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.abspath("runs/compiled"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-
-import jax
-
-platform, device_count = jax.default_backend(), jax.device_count()
-print(f"{device_count} x {jax.devices()[0].device_kind} ({platform}), jax {jax.__version__}")
-if ON_COLAB and platform != attached_accelerator():
-    print(
-        f"WARNING: this runtime has a {attached_accelerator().upper()}, but JAX runs on {platform}:"
-    )
-    print(
-        "everything below works, slowly. Try Runtime > Disconnect and delete runtime, then again,"
-    )
-    print("and install no other package over the runtime's own jax, jaxlib and libtpu.")
+prepare_notebook()
 
 # %%
 # %matplotlib inline
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,13 +1,14 @@
 """The notebooks: made from their scripts, clean, and every cell of them runs and holds."""
 
-import importlib.metadata
-import importlib.util
 import json
 import math
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import jax
 import jupytext
 import nbformat
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from nbclient import NotebookClient
 from sklearn.metrics import mutual_info_score
 
-COLAB = Path(__file__).parents[1] / "colab"
+ROOT = Path(__file__).parents[1]
+COLAB = ROOT / "colab"
 NAMES = sorted(path.stem for path in COLAB.glob("*.py"))
 
 
@@ -93,51 +95,81 @@ def test_every_code_cell_is_python_and_the_badge_opens_this_notebook(name):
     assert f"/blob/main/colab/{name}.ipynb)" in notebook.cells[0].source
 
 
-@pytest.fixture
-def pretended_colab(monkeypatch):
-    """Makes this Python look like a Colab runtime without tyro; gives pip's calls, not made."""
-    calls, find_spec, version = [], importlib.util.find_spec, importlib.metadata.version
-
-    def run(words, check):
-        constraints = ""
-        if "--constraint" in words:
-            constraints = Path(words[words.index("--constraint") + 1]).read_text()
-        calls.append((words[5:], constraints.split()))
-
-    def lacking_tyro(name):
-        if name == "tyro":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return {"jax": "0.7.2", "grain": "0.1"}.get(name) or version(name)
-
-    def colab_found(name, *arguments):
-        return "found" if name.startswith("google") else find_spec(name, *arguments)
-
-    monkeypatch.setattr(importlib.util, "find_spec", colab_found)
-    monkeypatch.setattr(importlib.metadata, "version", lacking_tyro)
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5e-1")
-    # The cell sets what is unset.
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    return calls
+def set_up(name):
+    """The first code cell of a notebook."""
+    return next(cell.source for cell in read(name).cells if cell.cell_type == "code")
 
 
-def test_setup_adds_what_is_missing_and_never_touches_jax(pretended_colab, capsys):
-    code = [cell.source for cell in read("train_classifier").cells if cell.cell_type == "code"]
-    exec(code[0], {})
-    own, others = pretended_colab
-    assert own[0] == ["--no-deps", "git+https://github.com/jaxcv/jaxcv"]
-    assert [re.match("[a-z]+", word)[0] for word in others[0][2:]] == ["grain", "tyro"]
-    assert "jax==0.7.2" in others[1]
-    assert f"jaxlib=={importlib.metadata.version('jaxlib')}" in others[1]
-    said = capsys.readouterr().out
-    assert "this runtime has jax 0.7.2" in said
-    assert "this runtime has a TPU, but JAX runs on cpu" in said
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_have_one_set_up(name):
+    assert set_up(name) == set_up("train_classifier")
+
+
+def test_set_up_installs_nothing_outside_colab(monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    exec(set_up("train_classifier"), {})
+    assert f"8 x cpu (cpu), jax {jax.__version__}" in capsys.readouterr().out
+
+
+def run(*words, folder):
+    """Runs a command as a runtime would, which knows nothing of this checkout; gives what it prints."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """This checkout as a wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip_wheel = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", ".")
+    run(*pip_wheel, str(ROOT), folder=folder)
+    return str(next(folder.glob("*.whl")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 13), reason="Colab has Python 3.13: make test-colab"
+)
+@pytest.mark.parametrize("kind", ["tpu", "gpu"])
+def test_set_up_adds_jaxcv_to_a_runtime_and_exchanges_nothing(kind, wheel, tmp_path):
+    python = str(tmp_path / "runtime/bin/python")
+    run(sys.executable, "-m", "venv", "runtime", folder=tmp_path)
+    listed = str(ROOT / f"tests/colab-{kind}.txt")
+    pip_install = (python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps")
+    run(*pip_install, "--requirement", listed, folder=tmp_path)
+
+    def versions():
+        return json.loads(run(python, "-m", "pip", "list", "--format=json", folder=tmp_path))
+
+    before = {package["name"]: package["version"] for package in versions()}
+    kept = {"jax", "jaxlib", "flax", "numpy", "optax", "orbax-checkpoint", "pillow"}
+    assert kept < set(before)
+
+    cell = set_up("train_classifier")
+    assert cell.count("git+https://github.com/jaxcv/jaxcv") == 1
+    # JAX imports `output` where it finds google.colab.
+    colab = "types.SimpleNamespace(output=None)"
+    pretended = f"import sys, types\nsys.modules['google.colab'] = {colab}\n"
+    cell = pretended + cell.replace("git+https://github.com/jaxcv/jaxcv", wheel)
+    assert "1 x cpu (cpu), jax 0.7.2" in run(python, "-c", cell, folder=tmp_path)
+    after = {package["name"]: package["version"] for package in versions()}
+    assert {name: after[name] for name in before} == before
+    assert {"jaxcv", "tyro", "chex"} <= set(after)
+
+    # What the cell added is all that a training run lacked.
+    short = ("--workdir", "run", "--epochs", "None", "--steps", "4", "--model.dtype", "bfloat16")
+    trained = run(python, "-m", "jaxcv", "train", "digits_lenet", *short, folder=tmp_path)
+    assert "report: run/report.html" in trained
 
 
 @pytest.mark.slow
 def test_train_classifier_runs(tmp_path, monkeypatch):
     wanted = {
-        "devices": "device_count",
+        "devices": "jax.device_count()",
         "loss": "loss",
         "loss_by_hand": "float(loss_by_hand)",
         "steps": "[previous, last]",
@@ -187,7 +219,7 @@ def test_cross_entropy_runs_and_agrees_with_scikit_learn(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_segmentation_runs(tmp_path, monkeypatch):
     wanted = {
-        "devices": "device_count",
+        "devices": "jax.device_count()",
         "camvid": "CAMVID_HERE",
         "ignored": "float(loss)",
         "count": "summary['count']",
@@ -219,7 +251,7 @@ def test_segmentation_runs(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_detection_runs(tmp_path, monkeypatch):
     wanted = {
-        "devices": "device_count",
+        "devices": "jax.device_count()",
         "bccd": "BCCD_HERE",
         "kept": "kept",
         "count": "summary['count']",

@@ -1,16 +1,14 @@
 """What the commands share: presets, the options of a command on a run, the compilation cache."""
 
 import importlib
-import os
 import sys
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import tyro
 
-from jaxcv.cache import cache_directory
+from jaxcv.cache import enable_compilation_cache
 from jaxcv.cli.presets import presets
 from jaxcv.errors import UsageError, nearest
 from jaxcv.report.presentation import NoOptions, Presentation, presentation_of
@@ -41,21 +39,6 @@ def load_preset(name: str) -> Experiment:
     if not callable(getattr(module, "experiment", None)):
         raise UsageError(f"{name} defines no function experiment()")
     return module.experiment()
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, in a directory that only this user can write.
-
-    JAX's own variable JAX_COMPILATION_CACHE_DIR chooses another; empty, it turns the cache off.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    try:
-        directory = cache_directory("compiled")
-    except OSError:
-        return  # A home that cannot be written to is no reason not to train.
-    jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def presentation_at(words: list[str]) -> Presentation:

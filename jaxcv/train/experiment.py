@@ -135,7 +135,8 @@ class Runtime:
     Attributes:
         platform: refuse to run on anything else; None takes what JAX finds.
         devices: number of devices to use; None takes all.
-        strategy: how the step is mapped over devices.
+        strategy: how the step is mapped over devices, with equal results; None takes pmap in a single
+            process and shard_map over several.
         steps_per_dispatch: updates per call to the devices, where the data are resident; None chooses.
         resident: keep the data set in device memory; None does so when it is small enough.
         num_threads: decoding threads, where the data are streamed.
@@ -145,7 +146,7 @@ class Runtime:
 
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     devices: int | None = None
-    strategy: Literal["shard_map", "pmap"] = "shard_map"
+    strategy: Literal["pmap", "shard_map"] | None = None
     steps_per_dispatch: int | None = None
     resident: bool | None = None
     num_threads: int = 8

@@ -1,8 +1,15 @@
-"""Mapping a per-device function over devices: `pmap` or `shard_map`, the same function, equal results."""
+"""Mapping a per-device function over devices: `pmap` or `shard_map`, the same function, equal results.
+
+In one process pmap is the default: its meaning is one sentence, run this on every device, and as JAX itself
+makes it `jit(shard_map)`, both compile to the same program. Over several processes shard_map is the
+default: it takes global arrays as they lie, where pmap cuts and places the rows of each batch on the host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -23,8 +30,7 @@ class DeviceMap:
 
     Args:
         devices: the devices; all of every process's, in the order of `jax.devices()`.
-        strategy: `shard_map` (one jitted program) or `pmap` (the older interface to the same; over
-            several processes, with more work on the host per call).
+        strategy: `pmap` or `shard_map`; None takes pmap in a single process and shard_map over several.
         compiler_options: for XLA, from `jaxcv.convolution.compiler`. With any, what is
             mapped is a program of its own and cannot be part of another `jax.jit`.
     """
@@ -32,11 +38,11 @@ class DeviceMap:
     def __init__(
         self,
         devices: Sequence[jax.Device] | None = None,
-        strategy: Strategy = "shard_map",
+        strategy: Strategy | None = None,
         compiler_options: dict[str, str] | None = None,
     ) -> None:
         self.devices = tuple(devices if devices is not None else jax.devices())
-        self.strategy = strategy
+        self.strategy = strategy or ("pmap" if jax.process_count() == 1 else "shard_map")
         self.compiler_options = compiler_options or {}
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
         self.local_count = sum(d.process_index == jax.process_index() for d in self.devices)
@@ -88,17 +94,19 @@ class DeviceMap:
         donate: tuple[int, ...],
     ) -> Callable[..., Any]:
         layouts, out = tuple(_specs(layout) for layout in split), _specs(out)
-        mapped = jax.pmap(
-            function,
-            axis_name=AXIS,
-            in_axes=tuple(
-                jax.tree.map(_sharded_axis, layout, is_leaf=_is_spec) for layout in layouts
-            ),
-            out_axes=jax.tree.map(_sharded_axis, out, is_leaf=_is_spec),
-            devices=self.devices,
-            donate_argnums=donate,
-        )
+        with _pmap_by_shard_map():
+            mapped = jax.pmap(
+                function,
+                axis_name=AXIS,
+                in_axes=tuple(
+                    jax.tree.map(_sharded_axis, layout, is_leaf=_is_spec) for layout in layouts
+                ),
+                out_axes=jax.tree.map(_sharded_axis, out, is_leaf=_is_spec),
+                devices=self.devices,
+                donate_argnums=donate,
+            )
 
+        @functools.wraps(function)  # so that logs and profiles name the function
         def call(*arguments: Any) -> Any:
             stacked = (
                 _at_sharded(layout, argument, self._stacked)
@@ -158,6 +166,24 @@ class DeviceMap:
             return tree
         sharding = NamedSharding(self.mesh, P(*[None] * axis, AXIS))
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+@contextlib.contextmanager
+def _pmap_by_shard_map() -> Iterator[None]:
+    """Makes what `jax.pmap` gives here `jit(shard_map)`, as it is in any case since jax 0.8.
+
+    Before, arrays moved through one device where a pmap stood inside a jit. jax 0.7 has the new one behind
+    a switch that is read where a pmap is made; without that switch there is nothing to do.
+    """
+    switch = "jax_pmap_shmap_merge"
+    before = getattr(jax.config, switch, True)
+    if not before:
+        jax.config.update(switch, True)
+    try:
+        yield
+    finally:
+        if not before:
+            jax.config.update(switch, before)
 
 
 def is_sharded(spec: P) -> bool:

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxcv.losses.similarity import (
     EMPTY,
@@ -55,6 +56,7 @@ def test_log_sum_exp_of_some_and_of_none():
     np.testing.assert_allclose(slope, [[0.5, 0, 0.5], [1, 0, 0], [0, 0, 0]], rtol=1e-6)
 
 
+@pytest.mark.fused_sums
 def test_nothing_of_the_size_of_all_differences_is_stored():
     n, d = 256, 64
     run = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(pairwise_squared_distance(x, x)))))

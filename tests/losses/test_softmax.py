@@ -336,6 +336,7 @@ def test_leading_axes_and_label_dtypes():
     assert loss(logits[0, 0, 1], jnp.int32(2)).shape == ()
 
 
+@pytest.mark.fused_sums
 def test_integer_labels_allocate_no_one_hot():
     """Beyond the gradient itself, forward and backward need a few numbers per example."""
     examples, classes = 512, 4096

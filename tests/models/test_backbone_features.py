@@ -1,5 +1,7 @@
 """Backbones: dilation beside striding, the strides asked for, and the plain one's shapes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,7 @@ def test_a_dilated_stage_is_the_strided_one_evaluated_more_densely(depth, stem):
     limits = (2 * first, 4 * first) if depth == 18 else (2 * first,)
     variables = draw_variables(strided, images)
 
-    @jax.jit(compiler_options=QUICK)
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def features(variables, images):
         every = (None, *limits)
         return [strided.clone(output_stride=limit).apply(variables, images) for limit in every]

@@ -114,7 +114,7 @@ def test_finished_run_is_a_no_op(finished):
     "runtime",
     [
         Runtime(devices=8),
-        Runtime(devices=2, strategy="pmap"),
+        Runtime(devices=2, strategy="shard_map"),
         Runtime(devices=1, resident=False),
         Runtime(devices=1, steps_per_dispatch=3),
     ],

@@ -39,6 +39,11 @@ class Described:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return self.record
 
+    @property
+    def labels(self) -> np.ndarray:
+        """[N] the label of each record, where it is a scalar."""
+        return np.full(self.length, self.record["label"])
+
     def record_name(self, index: int) -> str:
         """For messages."""
         return f"described record {index}"

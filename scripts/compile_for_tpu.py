@@ -56,8 +56,9 @@ def table_lines(rows: list[Row]) -> list[str]:
 def table_row(row: Row) -> str:
     """A line of the table; where there are no figures, the reason."""
     first = [f"`{row['preset']}`", row["topology"], f"{row['batch']:,}", row["strategy"]]
-    if "error" in row:
-        return _line([*first, *["-"] * 8, row["error"].replace("|", "/")])
+    for reason in ("error", "left_out"):
+        if reason in row:
+            return _line([*first, *["-"] * 8, row[reason].replace("|", "/")])
     if "needs" in row:
         reason = f"does not fit: {row['needs'] / 2**30:.1f} GiB of {row['of'] / 2**30:.2f} GiB"
         return _line([*first, f"{row['seconds']:.0f}", *["-"] * 7, reason])
@@ -153,8 +154,15 @@ def rows_of(
         experiment = dataclasses.replace(experiment, batch_size=options.batch_size)
     conditions = {"preset": Path(name).stem, "topology": options.topology}
     conditions["batch"] = experiment.batch_size
+    hosts = len({device.process_index for device in devices})
     for strategy in options.strategy:
         row = {**conditions, "strategy": strategy}
+        if strategy == "pmap" and hosts > 1:
+            yield {
+                **row,
+                "left_out": f"each of {hosts} hosts maps a pmap by itself: not one program",
+            }
+            continue
         try:
             data = described(experiment, options.image_shape and tuple(options.image_shape))
             lowered = lowered_step(dataclasses.replace(experiment, data=data), devices, strategy)
@@ -189,7 +197,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def main(words: list[str]) -> None:
-    """Compiles, prints the table row by row, and keeps the report."""
+    """Compiles, prints the table row by row, keeps the report; exits with 1 where one does not compile."""
     options = parse(words)
     if options.table:
         PAGE.write_text(with_table(PAGE.read_text(), json.loads(REPORT.read_text())))
@@ -203,12 +211,15 @@ def main(words: list[str]) -> None:
         report = json.loads(options.json.read_text())
     report["versions"] = {name: metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
     print("\n".join(table_lines([])), flush=True)
+    failed = False
     for name, experiment in experiments.items():
         for row in rows_of(name, experiment, devices, options):
             print(table_row(row), flush=True)
             report["rows"] = merged(report["rows"], row)
             if options.json:
                 options.json.write_text(json.dumps(report, indent=1) + "\n")
+            failed |= "error" in row
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -94,11 +94,12 @@ COSTS = {
 
 def test_rows_with_and_without_figures():
     report = {"rows": [], "versions": {"jax": "1", "libtpu": "2"}}
-    _, _, figures, too_large, refused = table_lines(
+    _, _, figures, too_large, refused, left_out = table_lines(
         [
             {**ROW, **COSTS},
             {**ROW, "seconds": 7.0, "needs": 35 * 2**30, "of": 15.75 * 2**30},
             {**ROW, "error": "no | way"},
+            {**ROW, "left_out": "why"},
         ]
     )
     first = "| `net` | v5e:2x2 | 2,048 | pmap |"
@@ -106,7 +107,8 @@ def test_rows_with_and_without_figures():
     assert figures == f"{first} 12 | 1.00 | 1,234 | 45.7 | 387 | 3.30 | 1 | {sums} | 4.03 |"
     assert too_large == f"{first} 7{' | -' * 7} | does not fit: 35.0 GiB of 15.75 GiB |"
     assert refused == f"{first}{' - |' * 8} no / way |"
-    for line in (figures, too_large, refused):
+    assert left_out == f"{first}{' - |' * 8} why |"
+    for line in (figures, too_large, refused, left_out):
         assert line.count("|") == table_lines([])[0].count("|")
     text = "a\n<!-- compile_for_tpu: begin -->\nold\n<!-- compile_for_tpu: end -->\nb\n"
     page = with_table(text, report)

@@ -246,11 +246,11 @@ def test_two_presets_compile_for_four_chips(tmp_path):
         assert 0 < row["arguments"] < row["total"] < 16 * 2**20
         assert row["collectives"]["all-reduce"][1] > 0
     first, second, third, fourth = rows
-    assert first["flops"] == second["flops"]
+    assert first["flops"] == pytest.approx(second["flops"], rel=1e-3)
     # 784 x 128 and 128 x 10 weights, 32 rows, forwards, and backwards once but for the images' gradient.
     wanted = 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
     assert wanted <= third["flops"] <= 1.3 * wanted
-    assert fourth["flops"] == third["flops"]
+    assert fourth["flops"] == pytest.approx(third["flops"], rel=1e-3)
 
     unknown = compile_in_a_process("mlp_28x28", "--topology", "v5e:3x5")
     assert unknown.returncode == 1

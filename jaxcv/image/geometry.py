@@ -62,8 +62,34 @@ def crop(image: ArrayLike, top: ArrayLike, left: ArrayLike, size: int | Size) ->
                 f"{name}={value} puts the crop of {height} x {width} outside the image of "
                 f"{image.shape[-3]} x {image.shape[-2]}; it must be in [0, {last}]"
             )
+    if jax.default_backend() == "tpu" and not (is_static(top) and is_static(left)):
+        return _selected(_selected(image, top, height, -3), left, width, -2)
     start = [0] * (image.ndim - 3) + [top, left, 0]
     return lax.dynamic_slice(image, start, (*image.shape[:-3], height, width, image.shape[-1]))
+
+
+def _selected(image: jax.Array, start: ArrayLike, length: int, axis: int) -> jax.Array:
+    """Returns what `lax.dynamic_slice_in_dim` does, by one choice for each bit of `start`.
+
+    For images with a `start` of their own a TPU runs a slice as a loop over them: 4 ms for 500 images of
+    40x40, where its compiler expects this to take 0.2 (docs/tpu.md).
+    """
+    axis += image.ndim
+    room = image.shape[axis] - length
+    start = jnp.asarray(start)
+    start = jnp.where(start < 0, start + image.shape[axis], start)  # counts from the end, as there
+    start = jnp.clip(start, 0, room)
+    bits = room.bit_length()
+    pads = [(0, 0, 0)] * image.ndim
+    pads[axis] = 0, 2**bits - 1 - room, 0  # never seen: it makes all choices alike
+    image = lax.pad(image, jnp.zeros((), image.dtype), pads)
+    for bit in reversed(range(bits)):
+        step = 2**bit
+        near, far = (
+            lax.slice_in_dim(image, i, i + length + step - 1, axis=axis) for i in (0, step)
+        )
+        image = jnp.where((start >> bit) & 1, far, near)
+    return image
 
 
 def center_crop(image: ArrayLike, size: int | Size) -> jax.Array:

@@ -94,6 +94,25 @@ def test_crop_is_a_slice(photo):
     np.testing.assert_array_equal(ji.crop(batch, 3, 5, 7), batch[:, 3:10, 5:12])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+@pytest.mark.parametrize("room", [(0, 0), (1, 2), (3, 4), (7, 8), (12, 0)])
+def test_crops_of_a_batch_on_a_tpu(room, dtype, monkeypatch):
+    size = (4, 5)
+    shape = (16, size[0] + room[0], size[1] + room[1], 2)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, shape), dtype)
+    # Beyond the image on both sides, too.
+    tops, lefts = (jnp.asarray(np.linspace(-2, r + 2, len(images)), jnp.int32) for r in room)
+
+    def crops():
+        return jax.vmap(lambda x, top, left: ji.crop(x, top, left, size))(images, tops, lefts)
+
+    wanted = crops()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    np.testing.assert_array_equal(crops(), wanted)
+    assert "dynamic_slice" not in str(jax.make_jaxpr(crops)())
+    assert ji.crop(images, 0, room[1], size).shape == (16, *size, 2)
+
+
 def test_center_crop(photo):
     np.testing.assert_array_equal(ji.center_crop(photo, (20, 21)), photo[10:30, 17:38])
     np.testing.assert_array_equal(

@@ -9,6 +9,13 @@ from flax import linen as nn
 from jaxcv.models.pooling import global_average_pool, max_pool, max_pool_2x2
 
 
+@pytest.fixture(params=["cpu", "tpu"])
+def backend(request, monkeypatch):
+    """Both forms, whatever this machine is."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
 def test_max_pool_is_flax_max_pool(size):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 3)), jnp.float32)
@@ -25,6 +32,7 @@ def test_max_pool_is_flax_max_pool(size):
     np.testing.assert_array_equal(our_gradient, wanted_gradient)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "shape"),
     [
@@ -53,6 +61,17 @@ def test_max_pool_of_any_window_is_flax_max_pool(size, stride, padding, shape, d
     tolerance = 1e-6 if dtype == "float32" else 2e-2
     ours, wanted = (np.asarray(g, np.float32) for g in (our_gradient, wanted_gradient))
     np.testing.assert_allclose(ours, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_a_tpu_pools_by_its_own_instruction(monkeypatch):
+    def primitives():
+        jaxpr = jax.make_jaxpr(lambda x: (max_pool_2x2(x), max_pool(x, 3, 2, 1)))(x)
+        return [equation.primitive.name for equation in jaxpr.eqns]
+
+    x = jnp.ones((1, 4, 4, 1))
+    assert "reduce_window_max" not in primitives()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert primitives() == ["reduce_window_max"] * 2
 
 
 def test_ties_share_the_gradient():

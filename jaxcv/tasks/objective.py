@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import AXIS
 from jaxcv.losses.arguments import is_integer
 from jaxcv.train.task import Batch
-
-if TYPE_CHECKING:
-    from jaxcv.train.training_data import TrainingData
+from jaxcv.train.training_data import TrainingData
 
 # The integer label of what counts for nothing: padding, unlabelled pixels.
 IGNORED = -1
@@ -103,8 +102,9 @@ class Sum(Objective):
         for index, (part, factor) in enumerate(self.terms):
             part_key = None if key is None else jax.random.fold_in(key, index)
             part_state = state[index] if state else ()
-            *found, part_state = part.loss(outputs, batch, part_state, part_key)
-            values, part_weights = (sum_per_example(x) for x in found)
+            values, part_weights, part_state = loss_per_example(
+                part, outputs, batch, part_state, part_key
+            )
             if index == 0:
                 total, weights = factor * values, part_weights
             else:
@@ -114,9 +114,31 @@ class Sum(Objective):
         return total, weights, tuple(states)
 
 
+def known_data(data: TrainingData | None, objective: Objective) -> TrainingData:
+    """The training data, for an objective whose state cannot be made without them.
+
+    Raises:
+        ValueError: where there are none.
+    """
+    if data is None:
+        raise ValueError(
+            f"the state of {type(objective).__name__} depends on the training records, but there are "
+            "none; hand `data`, a jaxcv.train.TrainingData, to init_state or create_state"
+        )
+    return data
+
+
 def sum_per_example(array: jax.Array) -> jax.Array:
     """Sums [B, ...] over all but the first axis: [B]."""
     return array if array.ndim == 1 else jnp.sum(array.reshape(array.shape[0], -1), axis=1)
+
+
+def loss_per_example(
+    objective: Objective, outputs: Any, batch: Batch, state: Any, key: jax.Array | None
+) -> Losses:
+    """An objective's losses as `Task.loss` returns them: `(values [B], weights [B], state)`."""
+    values, weights, state = objective.loss(outputs, batch, state, key)
+    return sum_per_example(values), sum_per_example(weights), state
 
 
 def with_ignored(batch: Batch, ignore_label: int | None = None) -> Batch:
@@ -134,6 +156,13 @@ def with_ignored(batch: Batch, ignore_label: int | None = None) -> Batch:
     return {**batch, "label": jnp.where(known, labels, IGNORED)}
 
 
+def valid_labels(batch: Batch, shape: tuple[int, ...]) -> jax.Array:
+    """Which of the labels, of this shape [B, ...], count: False for padding and for `IGNORED`."""
+    mask = batch["mask"]
+    valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    return valid & (batch["label"] != IGNORED) if is_integer(batch["label"]) else valid
+
+
 def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
     """What `Objective.loss` returns for a loss of each label: 0, with weight 0, for what is ignored.
 
@@ -142,8 +171,36 @@ def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
         batch: as it was handed to the objective.
         state: the next one.
     """
-    labels, mask = batch["label"], batch["mask"]
-    valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
-    if is_integer(labels):
-        valid = valid & (labels != IGNORED)
+    valid = valid_labels(batch, values.shape)
     return jnp.where(valid, values, 0.0), valid.astype(jnp.float32), state
+
+
+def check_objective(
+    objective: Objective, outputs: Any, labels: jax.ShapeDtypeStruct, num_classes: int | None
+) -> None:
+    """Computes an objective's shapes, so that settings that do not fit are found before training.
+
+    Args:
+        objective: in question.
+        outputs: what the task will hand it, as `jax.ShapeDtypeStruct`s.
+        labels: [B, ...].
+        num_classes: of the labels; None where they are not classes.
+
+    Raises:
+        ValueError: from the loss, for settings or shapes that do not fit.
+    """
+    rows = labels.shape[0]
+    number = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    batch = {
+        "label": labels,
+        "mask": jax.ShapeDtypeStruct((rows,), jnp.bool_),
+        "record": number,
+        "epoch": number,
+    }
+
+    def one_device(outputs: Any, batch: Batch) -> Losses:
+        data = TrainingData(num_examples=rows, num_classes=num_classes)
+        return objective.loss(outputs, batch, objective.init(data), jax.random.key(0))
+
+    devices = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (outputs, batch))
+    jax.eval_shape(jax.vmap(one_device, axis_name=AXIS), *devices)

@@ -224,10 +224,17 @@ class Checkpoints:
         Raises:
             CheckpointError: where a whole checkpoint holds other shapes or dtypes than `like`.
         """
-        # One process looks, so that all restore the same step.
+        step = self.newest_whole()
+        return None if step is None else self.restore(like, step)
+
+    def newest_whole(self) -> int | None:
+        """The newest step whose checkpoint is whole, or None; damaged ones are set aside.
+
+        One process looks, so that all restore the same step.
+        """
         newest = self._newest_whole() if jax.process_index() == 0 else None
         step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if newest is None else newest)))
-        return None if step < 0 else self.restore(like, step)
+        return None if step < 0 else step
 
     def _newest_whole(self) -> int | None:
         for step in reversed(self.steps()):

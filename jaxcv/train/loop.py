@@ -68,8 +68,11 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         write_config(workdir / "config.json", experiment)
 
     # The newest whole checkpoint, or step 0. The step alone says where the data go on.
-    state = run.create_state()
-    state = checkpoints.restore_newest(state) or fit_to_data(run, state)
+    newest = checkpoints.newest_whole()
+    if newest is None:
+        state = fit_to_data(run, run.create_state())
+    else:
+        state = checkpoints.restore(run.create_state(to_restore=True), newest)
     step, total_steps = int(state.step), run.total_steps
     if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
         return evaluate_state(evaluate, state)

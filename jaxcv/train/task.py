@@ -71,8 +71,11 @@ class Task(abc.ABC):
         """What the objective carries from step to step, such as a margin's statistics: a pytree.
 
         Args:
-            data: the training records; None where only shapes matter, since a checkpoint replaces
-                the values.
+            data: the training records, which a run always hands over; None suits objectives that start
+                from none.
+
+        Raises:
+            ValueError: for None where the objective starts from the training records.
         """
         return ()
 

@@ -2,7 +2,21 @@
 
 from jaxcv.devices import AXIS
 from jaxcv.tasks.classification import BinaryClassification, Classification
-from jaxcv.tasks.detection import ATSS, CenterSampling, Detection, MaxIoU
+from jaxcv.tasks.detection import (
+    ATSS,
+    CenterSampling,
+    CIoU,
+    Detection,
+    DIoU,
+    EqualizedSigmoidFocal,
+    GIoU,
+    IoU,
+    MaxIoU,
+    SigmoidAsymmetric,
+    SigmoidFocal,
+    SmoothL1,
+    SoftmaxHardNegatives,
+)
 from jaxcv.tasks.faces import FaceRecognition, MetricLearning, SupervisedContrastive, Triplet
 from jaxcv.tasks.regression import Regression
 from jaxcv.tasks.segmentation import Segmentation
@@ -12,14 +26,23 @@ __all__ = [
     "ATSS",
     "AXIS",
     "BinaryClassification",
+    "CIoU",
     "CenterSampling",
     "Classification",
+    "DIoU",
     "Detection",
+    "EqualizedSigmoidFocal",
     "FaceRecognition",
+    "GIoU",
+    "IoU",
     "MaxIoU",
     "MetricLearning",
     "Regression",
     "Segmentation",
+    "SigmoidAsymmetric",
+    "SigmoidFocal",
+    "SmoothL1",
+    "SoftmaxHardNegatives",
     "SupervisedContrastive",
     "Task",
     "Triplet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,31 +11,25 @@ import numpy as np
 
 from jaxcv import losses
 from jaxcv.image import clip_boxes, select_detections
-from jaxcv.losses.hard_examples import hardest
 from jaxcv.metrics.detection import detection_summary
 from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summary
 from jaxcv.models.detection import DetectionOutputs
 from jaxcv.tasks.detection.assignment import Assigner, CenterSampling
 from jaxcv.tasks.detection.assignment.assignment import inside
+from jaxcv.tasks.detection.objectives import (
+    BoxLoss,
+    CIoU,
+    ClassLoss,
+    DIoU,
+    GIoU,
+    IoU,
+    SigmoidFocal,
+    SmoothL1,
+    SoftmaxHardNegatives,
+    Targets,
+)
 from jaxcv.train.task import Batch, Task
-
-BoxLoss = Literal["giou", "diou", "ciou", "iou", "smooth_l1"]
-
-
-class Targets(NamedTuple):
-    """What each of N anchors has to say of each of B images.
-
-    Attributes:
-        classes: [B, N] int32, C for no object.
-        boxes: [B, N, 4] in pixels; that of no object where an anchor is to find none.
-        positive: [B, N] bool.
-        counted: [B, N] bool, for the loss of classes.
-    """
-
-    classes: jax.Array
-    boxes: jax.Array
-    positive: jax.Array
-    counted: jax.Array
+from jaxcv.train.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +45,9 @@ class Detection(Task):
     Attributes:
         num_classes: number of classes C.
         assigner: which anchors are to find which object: `CenterSampling`, `MaxIoU`, `ATSS`.
-        classification: "focal", a sigmoid for each class (Lin et al. 2017, arXiv:1708.02002), or
-            "softmax", over the classes and no object, with the hardest negatives (Liu et al. 2016,
-            arXiv:1512.02325); the model then needs `background=True`.
-        focal_gamma, focal_alpha: of the focal loss.
-        hard_negatives: with "softmax", negatives per positive that count, those with the highest loss.
-        box_loss: on decoded boxes, or "smooth_l1" on the model's own terms.
+        class_loss: of the classes of all anchors: `SigmoidFocal`, `EqualizedSigmoidFocal`,
+            `SigmoidAsymmetric`, or `SoftmaxHardNegatives` for a model with `background=True`.
+        box_loss: on decoded boxes `GIoU`, `DIoU`, `CIoU`, `IoU`, or `SmoothL1` on the model's own terms.
         box_weight, centerness_weight: weights of those parts of the loss.
         score_threshold: least score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better one stays.
@@ -65,11 +56,8 @@ class Detection(Task):
 
     num_classes: int
     assigner: Assigner = field(default_factory=CenterSampling)
-    classification: Literal["focal", "softmax"] = "focal"
-    focal_gamma: float = 2.0
-    focal_alpha: float = 0.25
-    hard_negatives: float = 3.0
-    box_loss: BoxLoss = "giou"
+    class_loss: ClassLoss = field(default_factory=SigmoidFocal)
+    box_loss: BoxLoss = field(default_factory=GIoU)
     box_weight: float = 1.0
     centerness_weight: float = 1.0
     score_threshold: float = 0.05
@@ -80,6 +68,22 @@ class Detection(Task):
     least_weight = 1.0
     annotations = ("boxes", "classes", "ignored", "area", "placement")
 
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Reads the fields of earlier versions, in which names and numbers stood for the losses."""
+        fields = dict(fields)
+        gamma, alpha = fields.pop("focal_gamma", 2.0), fields.pop("focal_alpha", 0.25)
+        hard_negatives = fields.pop("hard_negatives", 3.0)
+        classification = fields.pop("classification", None)
+        if classification == "focal":
+            fields["class_loss"] = SigmoidFocal(gamma=gamma, alpha=alpha)
+        elif classification == "softmax":
+            fields["class_loss"] = SoftmaxHardNegatives(hard_negatives=hard_negatives)
+        if isinstance(fields.get("box_loss"), str):
+            named = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": SmoothL1}
+            fields["box_loss"] = named[fields["box_loss"]]()
+        return fields
+
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
         """Wants `DetectionOutputs` of as many classes as the task has."""
         if not isinstance(outputs, DetectionOutputs):
@@ -87,14 +91,14 @@ class Detection(Task):
                 f"the model gives {type(outputs).__name__}, but the task wants DetectionOutputs; take a "
                 "model of jaxcv.models.detection"
             )
-        softmax = self.classification == "softmax"
-        wanted, found = self.num_classes + softmax, outputs.logits.shape[-1]
+        background = self.class_loss.background
+        wanted, found = self.num_classes + background, outputs.logits.shape[-1]
         if found == wanted:
             return
-        if found == self.num_classes + (not softmax):
+        if found == self.num_classes + (not background):
             raise ValueError(
-                f'the task\'s classification is "{self.classification}", which wants {wanted} logits, '
-                f"but the model gives {found}; say --model.background {softmax}"
+                f"the task's class_loss is {type(self.class_loss).__name__}, which wants {wanted} logits, "
+                f"but the model gives {found}; say --model.background {background}"
             )
         raise ValueError(
             f"the model gives {found} logits for each box, but the task wants {wanted}; say "
@@ -104,6 +108,10 @@ class Detection(Task):
     def class_count(self) -> int:
         """Classes of objects; no object is none of them."""
         return self.num_classes
+
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """That of the class loss."""
+        return self.class_loss.init(self.num_classes)
 
     def targets(self, outputs: DetectionOutputs, batch: Batch) -> Targets:
         """Assigns the objects of each image to the anchors; a padding row has nothing that counts."""
@@ -128,19 +136,38 @@ class Detection(Task):
         self, outputs: DetectionOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, Any]:
         """Sums of each image's losses, and its positive anchors; see the class."""
+        values, weights, _, state = self.loss_and_metrics(outputs, batch, state, key)
+        return values, weights, state
+
+    def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
+        """Sums of the parts of the loss; what is found is told by `aggregate`."""
         targets = self.targets(outputs, batch)
-        class_loss, box_loss, centerness_loss = self._parts(outputs, targets)
+        return self._metrics(batch, targets, self._parts(outputs, targets, self.init_state()))
+
+    def loss_and_metrics(
+        self,
+        outputs: DetectionOutputs,
+        batch: Batch,
+        state: Any = (),
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, DetectionLosses, Any]:
+        """As `loss`, with sums of the same parts."""
+        targets = self.targets(outputs, batch)
+        parts = self._parts(outputs, targets, state)
+        class_loss, box_loss, centerness_loss = parts
         values = class_loss + self.box_weight * box_loss + self.centerness_weight * centerness_loss
-        return values, jnp.sum(targets.positive, axis=1, dtype=jnp.float32), state
+        weights = jnp.sum(targets.positive, axis=1, dtype=jnp.float32)
+        state = self.class_loss.update(outputs.logits, targets, state)
+        return values, weights, self._metrics(batch, targets, parts), state
 
     def _parts(
-        self, outputs: DetectionOutputs, targets: Targets
+        self, outputs: DetectionOutputs, targets: Targets, state: Any
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The three parts of the loss, [B] each."""
         found, centers = targets.positive, outputs.anchors.centers
         # Where nothing is to be found, a box like the anchor's: what is computed there is finite.
         boxes = jnp.where(found[..., None], targets.boxes, outputs.anchors.boxes)
-        box_losses = self._box_losses(outputs, boxes)
+        box_losses = self.box_loss.of_anchors(outputs, boxes)
         centerness_loss = jnp.zeros(len(found))
         if outputs.centerness is not None:
             centerness = losses.sigmoid_cross_entropy(
@@ -148,43 +175,14 @@ class Detection(Task):
             )
             centerness_loss = jnp.sum(jnp.where(found, centerness, 0.0), axis=1)
         return (
-            self._class_loss(outputs.logits, targets),
+            self.class_loss.of_images(outputs.logits, targets, state),
             jnp.sum(jnp.where(found, box_losses, 0.0), axis=1),
             centerness_loss,
         )
 
-    def _class_loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
-        """[B] sums over the anchors that count."""
-        if self.classification == "focal":
-            labels = targets.classes[..., None] == jnp.arange(self.num_classes)
-            values = losses.sigmoid_focal_loss(
-                logits, labels, gamma=self.focal_gamma, alpha=self.focal_alpha
-            )
-            return jnp.sum(jnp.where(targets.counted[..., None], values, 0.0), axis=(1, 2))
-        values = losses.softmax_cross_entropy(logits, targets.classes)
-        negative = targets.counted & ~targets.positive
-        positives = jnp.sum(targets.positive, axis=1)
-        number = jnp.ceil(self.hard_negatives * jnp.maximum(positives, 1)).astype(jnp.int32)
-        kept = targets.positive | hardest(values, negative, number)
-        return jnp.sum(jnp.where(kept, values, 0.0), axis=1)
-
-    def _box_losses(self, outputs: DetectionOutputs, boxes: jax.Array) -> jax.Array:
-        """[B, N]."""
-        if self.box_loss == "smooth_l1":
-            wanted = outputs.coding.encode(boxes, outputs.anchors.boxes)
-            return losses.smooth_l1_loss(outputs.regression, wanted)
-        on_boxes = {
-            "giou": losses.giou_loss,
-            "diou": losses.diou_loss,
-            "ciou": losses.ciou_loss,
-            "iou": losses.iou_loss,
-        }
-        return on_boxes[self.box_loss](outputs.boxes(), boxes)
-
-    def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
-        """Sums of the parts of the loss; what is found is told by `aggregate`."""
-        targets = self.targets(outputs, batch)
-        parts = self._parts(outputs, targets)
+    def _metrics(
+        self, batch: Batch, targets: Targets, parts: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> DetectionLosses:
         objects = (batch["classes"] >= 0) & ~batch["ignored"] & batch["mask"][:, None]
         return DetectionLosses(
             jnp.sum(batch["mask"]),
@@ -199,11 +197,7 @@ class Detection(Task):
 
     def scores(self, outputs: DetectionOutputs) -> jax.Array:
         """[B, N, C] in [0, 1]: probability of a class, times that of lying centrally in an object."""
-        logits = outputs.logits.astype(jnp.float32)
-        if self.classification == "softmax":
-            scores = jax.nn.softmax(logits)[..., :-1]
-        else:
-            scores = jax.nn.sigmoid(logits)
+        scores = self.class_loss.scores(outputs.logits)
         if outputs.centerness is not None:
             scores = scores * jax.nn.sigmoid(outputs.centerness)[..., None]
         return scores

@@ -29,6 +29,11 @@ class Objective(abc.ABC):
     One without state only has to implement `loss`.
     """
 
+    @property
+    def views(self) -> int:
+        """How many times each image of a batch is there, each time augmented anew, see `Task.views`."""
+        return 1
+
     def init(self, data: TrainingData | None) -> Any:
         """The state before the first step, a pytree of arrays; () where there is none.
 
@@ -90,6 +95,18 @@ class Sum(Objective):
                 "in Sum((CrossEntropy(), 1.0), (Dice(), 0.5))"
             )
         object.__setattr__(self, "terms", tuple((part, weight) for part, weight in parts or terms))
+
+    @property
+    def views(self) -> int:
+        """As many as one of them compares.
+
+        Raises:
+            ValueError: where two compare different numbers of views.
+        """
+        numbers = {part.views for part, _ in self.terms} - {1}
+        if len(numbers) > 1:
+            raise ValueError(f"the objectives of a sum compare {sorted(numbers)} views of each image")
+        return max(numbers, default=1)
 
     def init(self, data: TrainingData | None) -> tuple[Any, ...]:
         """The states of all."""

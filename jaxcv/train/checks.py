@@ -52,6 +52,11 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
             f"{device_map.count} devices has {rows} rows of a batch of {experiment.batch_size}; a "
             f"multiple of {group} is wanted"
         )
+    if experiment.mix is not None and experiment.task.views > 1:
+        raise SetupError(
+            f"{type(experiment.mix).__name__} joins neighbouring rows, but the task's objective compares "
+            f"{experiment.task.views} views of each image, which are neighbours; leave mix out"
+        )
     if not 0 <= experiment.min_visibility <= 1:
         raise SetupError(
             f"min_visibility is {experiment.min_visibility}, but a fraction in [0, 1] is wanted"

@@ -66,6 +66,14 @@ class Task(abc.ABC):
             images: [B,H,W,C], its input.
         """
 
+    @property
+    def views(self) -> int:
+        """How many times each image of a training batch is there, each time augmented anew.
+
+        The copies of an image are neighbouring rows of one device, with one `record`.
+        """
+        return 1
+
     def init_state(self, data: TrainingData | None = None) -> Any:
         """What the objective carries from step to step, such as a margin's statistics: a pytree.
 

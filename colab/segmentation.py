@@ -129,7 +129,7 @@ from jaxcv.image import (
 )
 from jaxcv.models import ConvBackbone, UNet
 from jaxcv.report import report_run
-from jaxcv.tasks import Segmentation
+from jaxcv.tasks import CrossEntropy, Dice, Segmentation, Sum
 from jaxcv.tasks.segmentation.inference import Inference, segment
 from jaxcv.tasks.segmentation.predict import segment_files
 from jaxcv.train import (
@@ -288,7 +288,7 @@ assert set(np.unique(variants["label"])) <= {*range(len(names)), 255}
 
 # %%
 C = len(names)
-task = Segmentation(num_classes=C, dice_weight=0.5)
+task = Segmentation(num_classes=C, objective=Sum((CrossEntropy(), 1.0), (Dice(), 0.5)))
 logits = jax.random.normal(jax.random.key(0), (1, 8, 8, C))
 batch = {"label": jnp.full((1, 8, 8), 255), "mask": jnp.array([True])}
 loss, gradient = jax.value_and_grad(lambda z: jnp.sum(task.loss(z, batch)[0]))(logits)

@@ -273,7 +273,8 @@ labels = jnp.asarray(batch["label"])
 def mean_loss(params):
     """The objective in two lines; and the logits, to look at."""
     logits = experiment.model.apply({"params": params}, images)
-    losses = softmax_cross_entropy(logits, labels, label_smoothing=experiment.task.label_smoothing)
+    smoothing = experiment.task.objective.label_smoothing
+    losses = softmax_cross_entropy(logits, labels, label_smoothing=smoothing)
     return jnp.sum(losses * mask) / jnp.sum(mask), logits
 
 

@@ -19,7 +19,7 @@ from jaxcv.image import (
     RandomScaleCrop,
 )
 from jaxcv.models import ConvBackbone, UNet
-from jaxcv.tasks import Segmentation
+from jaxcv.tasks import CrossEntropy, Segmentation
 from jaxcv.train import (
     AdamW,
     Cosine,
@@ -49,7 +49,7 @@ def experiment() -> Experiment:
             widths=(64, 48, 24),
             convolutions=1,
         ),
-        task=Segmentation(num_classes=11, class_weights=CLASS_WEIGHTS),
+        task=Segmentation(num_classes=11, objective=CrossEntropy(class_weights=CLASS_WEIGHTS)),
         optimizer=Optimizer(
             learning_rate=3e-3,
             algorithm=AdamW(weight_decay=0.02),

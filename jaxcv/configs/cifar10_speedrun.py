@@ -32,7 +32,7 @@ from jaxcv.data import TFDS
 from jaxcv.devices import AXIS
 from jaxcv.image import AlternatingHorizontalFlip, Normalize, RandomCrop
 from jaxcv.models import SpeedNet, TestTimeAugmentation
-from jaxcv.tasks import Classification
+from jaxcv.tasks import Classification, CrossEntropy
 from jaxcv.train import (
     SGD,
     Experiment,
@@ -82,7 +82,7 @@ def recipe(
             model=SpeedNet(num_classes=10, widths=widths, dtype=dtype, axis_name=AXIS),
             shifts=((1, 1), (-1, -1)),
         ),
-        task=Classification(num_classes=10, label_smoothing=0.2),
+        task=Classification(num_classes=10, objective=CrossEntropy(label_smoothing=0.2)),
         optimizer=Optimizer(
             learning_rate=0.24,
             algorithm=Muon(

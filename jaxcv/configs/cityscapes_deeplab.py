@@ -22,7 +22,7 @@ from jaxcv.image import (
     RandomScaleCrop,
 )
 from jaxcv.models import DeepLabV3Plus, ResNetBackbone
-from jaxcv.tasks import Segmentation
+from jaxcv.tasks import HardPixels, Segmentation
 from jaxcv.train import (
     SGD,
     Experiment,
@@ -50,7 +50,9 @@ def experiment() -> Experiment:
             auxiliary_stride=16,
         ),
         # Edges of two megapixels are slow to compare; the loss keeps to the harder half of them.
-        task=Segmentation(num_classes=19, hard_pixels=0.5, boundary_tolerance=None),
+        task=Segmentation(
+            num_classes=19, objective=HardPixels(fraction=0.5), boundary_tolerance=None
+        ),
         optimizer=Optimizer(
             learning_rate=0.01,
             algorithm=SGD(momentum=0.9, weight_decay=5e-4),

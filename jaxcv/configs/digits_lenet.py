@@ -9,7 +9,7 @@ Result: 98.61% of the 360 test digits after 899 steps, 24 s for the whole comman
 from jaxcv.data import Digits
 from jaxcv.image import Normalize, RandomTranslation
 from jaxcv.models import LeNet
-from jaxcv.tasks import Classification
+from jaxcv.tasks import Classification, CrossEntropy
 from jaxcv.train import SGD, Cosine, Experiment, Keep, Optimizer
 
 
@@ -19,7 +19,7 @@ def experiment() -> Experiment:
         data=Digits(),
         # 8x8 images are too small for LeNet's unpadded convolutions.
         model=LeNet(num_classes=10, padding="SAME", widths=(16, 32)),
-        task=Classification(num_classes=10, label_smoothing=0.05),
+        task=Classification(num_classes=10, objective=CrossEntropy(label_smoothing=0.05)),
         optimizer=Optimizer(
             learning_rate=0.05,
             algorithm=SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),

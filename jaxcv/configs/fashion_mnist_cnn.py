@@ -11,7 +11,7 @@ from jaxcv.data import TFDS
 from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip, RandomTranslation
 from jaxcv.models import SmallCNN
-from jaxcv.tasks import Classification
+from jaxcv.tasks import Classification, CrossEntropy
 from jaxcv.train import (
     SGD,
     Experiment,
@@ -26,7 +26,7 @@ def experiment() -> Experiment:
     return Experiment(
         data=TFDS(name="fashion_mnist"),
         model=SmallCNN(num_classes=10, axis_name=AXIS),
-        task=Classification(num_classes=10, label_smoothing=0.05),
+        task=Classification(num_classes=10, objective=CrossEntropy(label_smoothing=0.05)),
         optimizer=Optimizer(
             learning_rate=0.1,
             algorithm=SGD(momentum=0.9, nesterov=True, weight_decay=5e-4),

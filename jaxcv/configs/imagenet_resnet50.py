@@ -18,7 +18,7 @@ from jaxcv.image import (
     RandomHorizontalFlip,
 )
 from jaxcv.models import ResNet
-from jaxcv.tasks import Classification
+from jaxcv.tasks import Classification, CrossEntropy
 from jaxcv.train import (
     SGD,
     Cosine,
@@ -42,7 +42,7 @@ def experiment() -> Experiment:
             random_resized_crop=DecodeRandomResizedCrop(size=(224, 224)),
         ),
         model=ResNet(num_classes=1000, depth=50, dtype="bfloat16", axis_name=AXIS),
-        task=Classification(num_classes=1000, label_smoothing=0.1),
+        task=Classification(num_classes=1000, objective=CrossEntropy(label_smoothing=0.1)),
         optimizer=Optimizer(
             learning_rate=0.4,
             algorithm=SGD(momentum=0.9, nesterov=True, weight_decay=1e-4),

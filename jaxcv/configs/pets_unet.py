@@ -17,7 +17,7 @@ from jaxcv.image import (
     RandomScaleCrop,
 )
 from jaxcv.models import ConvBackbone, UNet
-from jaxcv.tasks import Segmentation
+from jaxcv.tasks import CrossEntropy, Dice, Segmentation, Sum
 from jaxcv.train import (
     AdamW,
     Cosine,
@@ -46,7 +46,7 @@ def experiment() -> Experiment:
             widths=(128, 64, 32),
         ),
         # Dice evens out how much of a picture the pet takes up.
-        task=Segmentation(num_classes=3, dice_weight=0.5),
+        task=Segmentation(num_classes=3, objective=Sum((CrossEntropy(), 1.0), (Dice(), 0.5))),
         optimizer=Optimizer(
             learning_rate=2e-3,
             algorithm=AdamW(weight_decay=0.02),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxcv.devices import AXIS
 from jaxcv.losses.arguments import is_integer
 from jaxcv.train.task import Batch
-
-if TYPE_CHECKING:
-    from jaxcv.train.training_data import TrainingData
+from jaxcv.train.training_data import TrainingData
 
 # The integer label of what counts for nothing: padding, unlabelled pixels.
 IGNORED = -1
@@ -30,9 +29,29 @@ class Objective(abc.ABC):
     """
 
     @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The objectives that it is made of; () for one that is made of none."""
+        return ()
+
+    @property
     def views(self) -> int:
-        """How many times each image of a batch is there, each time augmented anew, see `Task.views`."""
-        return 1
+        """How many times each image of a batch is there, each time augmented anew, see `Task.views`.
+
+        Raises:
+            ValueError: where two of its parts compare different numbers of views.
+        """
+        numbers = {part.views for part in self.parts} - {1}
+        if len(numbers) > 1:
+            raise ValueError(
+                f"the parts of {type(self).__name__} compare {sorted(numbers)} views of each image, but "
+                "a batch has each image one number of times"
+            )
+        return max(numbers, default=1)
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether it, or a part, looks at `batch["unprocessed_image"]`, see `loss`."""
+        return any(part.sees_images for part in self.parts)
 
     def init(self, data: TrainingData | None) -> Any:
         """The state before the first step, a pytree of arrays; () where there is none.
@@ -57,7 +76,8 @@ class Objective(abc.ABC):
             outputs: what the task hands over of the model's outputs, such as logits [B, ..., C].
             batch: as the task hands it over: `mask` [B], False for padding; the labels, where integer
                 labels of what counts for nothing are `IGNORED`; `record` and `epoch` [B], which
-                training record a row is, on which pass over them; `image`, as the model sees it.
+                training record a row is, on which pass over them; `image`, as the model sees it;
+                `unprocessed_image`, the same augmented but not preprocessed.
             state: from `init`, or of the step before.
             key: PRNG key of this step and device.
 
@@ -97,16 +117,9 @@ class Sum(Objective):
         object.__setattr__(self, "terms", tuple((part, weight) for part, weight in parts or terms))
 
     @property
-    def views(self) -> int:
-        """As many as one of them compares.
-
-        Raises:
-            ValueError: where two compare different numbers of views.
-        """
-        numbers = {part.views for part, _ in self.terms} - {1}
-        if len(numbers) > 1:
-            raise ValueError(f"the objectives of a sum compare {sorted(numbers)} views of each image")
-        return max(numbers, default=1)
+    def parts(self) -> tuple[Objective, ...]:
+        """Those that are summed."""
+        return tuple(part for part, _ in self.terms)
 
     def init(self, data: TrainingData | None) -> tuple[Any, ...]:
         """The states of all."""
@@ -120,8 +133,9 @@ class Sum(Objective):
         for index, (part, factor) in enumerate(self.terms):
             part_key = None if key is None else jax.random.fold_in(key, index)
             part_state = state[index] if state else ()
-            *found, part_state = part.loss(outputs, batch, part_state, part_key)
-            values, part_weights = (sum_per_example(x) for x in found)
+            values, part_weights, part_state = loss_per_example(
+                part, outputs, batch, part_state, part_key
+            )
             if index == 0:
                 total, weights = factor * values, part_weights
             else:
@@ -131,9 +145,31 @@ class Sum(Objective):
         return total, weights, tuple(states)
 
 
+def known_data(data: TrainingData | None, objective: Objective) -> TrainingData:
+    """The training data, for an objective whose state cannot be made without them.
+
+    Raises:
+        ValueError: where there are none.
+    """
+    if data is None:
+        raise ValueError(
+            f"the state of {type(objective).__name__} depends on the training records, but there are "
+            "none; hand `data`, a jaxcv.train.TrainingData, to init_state or create_state"
+        )
+    return data
+
+
 def sum_per_example(array: jax.Array) -> jax.Array:
     """Sums [B, ...] over all but the first axis: [B]."""
     return array if array.ndim == 1 else jnp.sum(array.reshape(array.shape[0], -1), axis=1)
+
+
+def loss_per_example(
+    objective: Objective, outputs: Any, batch: Batch, state: Any, key: jax.Array | None
+) -> Losses:
+    """An objective's losses as `Task.loss` returns them: `(values [B], weights [B], state)`."""
+    values, weights, state = objective.loss(outputs, batch, state, key)
+    return sum_per_example(values), sum_per_example(weights), state
 
 
 def with_ignored(batch: Batch, ignore_label: int | None = None) -> Batch:
@@ -151,6 +187,13 @@ def with_ignored(batch: Batch, ignore_label: int | None = None) -> Batch:
     return {**batch, "label": jnp.where(known, labels, IGNORED)}
 
 
+def valid_labels(batch: Batch, shape: tuple[int, ...]) -> jax.Array:
+    """Which of the labels, of this shape [B, ...], count: False for padding and for `IGNORED`."""
+    mask = batch["mask"]
+    valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    return valid & (batch["label"] != IGNORED) if is_integer(batch["label"]) else valid
+
+
 def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
     """What `Objective.loss` returns for a loss of each label: 0, with weight 0, for what is ignored.
 
@@ -159,8 +202,40 @@ def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
         batch: as it was handed to the objective.
         state: the next one.
     """
-    labels, mask = batch["label"], batch["mask"]
-    valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
-    if is_integer(labels):
-        valid = valid & (labels != IGNORED)
+    valid = valid_labels(batch, values.shape)
     return jnp.where(valid, values, 0.0), valid.astype(jnp.float32), state
+
+
+def check_objective(
+    objective: Objective, outputs: Any, labels: jax.ShapeDtypeStruct, num_classes: int | None
+) -> None:
+    """Computes an objective's shapes, so that settings that do not fit are found before training.
+
+    Args:
+        objective: in question.
+        outputs: what the task will hand it, as `jax.ShapeDtypeStruct`s.
+        labels: [B, ...].
+        num_classes: of the labels; None where they are not classes.
+
+    Raises:
+        ValueError: from the loss, for settings or shapes that do not fit.
+    """
+    if objective.sees_images:  # There are none here; its parts are checked where they see none.
+        for part in objective.parts:
+            check_objective(part, outputs, labels, num_classes)
+        return
+    rows = labels.shape[0]
+    number = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    batch = {
+        "label": labels,
+        "mask": jax.ShapeDtypeStruct((rows,), jnp.bool_),
+        "record": number,
+        "epoch": number,
+    }
+
+    def one_device(outputs: Any, batch: Batch) -> Losses:
+        data = TrainingData(num_examples=rows, num_classes=num_classes)
+        return objective.loss(outputs, batch, objective.init(data), jax.random.key(0))
+
+    devices = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (outputs, batch))
+    jax.eval_shape(jax.vmap(one_device, axis_name=AXIS), *devices)

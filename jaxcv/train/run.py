@@ -82,7 +82,11 @@ class Run:
             seed=self.experiment.seed,
             ema=self.experiment.ema_decay is not None,
             task=task,
-            data=None if to_restore else TrainingData(self.train_source, task.class_count()),
+            data=TrainingData(
+                num_examples=len(self.train_source),
+                num_classes=task.class_count(),
+                source=None if to_restore else self.train_source,
+            ),
             shardings=self.device_map.shardings(self.layout),
         )
 

@@ -69,7 +69,7 @@ def create_state(
         seed: the run's seed.
         ema: whether to keep an exponential moving average, which starts at the initial weights.
         task: whose objective's state it holds; None for none.
-        data: the training records that this state starts from; None where only shapes matter.
+        data: the training records, for objectives whose state starts from them.
         shardings: where each array is made, a pytree like the state's (or a prefix of it): a large
             classifier is never whole on one device. None for the default device.
     """

@@ -70,16 +70,20 @@ class Task(abc.ABC):
     def views(self) -> int:
         """How many times each image of a training batch is there, each time augmented anew.
 
-        The copies of an image are neighbouring rows of one device, with one `record`.
+        The copies of an image are neighbouring rows of one device, with one `record`. A task with an
+        `objective` has as many as that compares.
         """
-        return 1
+        return getattr(getattr(self, "objective", None), "views", 1)
 
     def init_state(self, data: TrainingData | None = None) -> Any:
         """What the objective carries from step to step, such as a margin's statistics: a pytree.
 
         Args:
-            data: the training records; None where only shapes matter, since a checkpoint replaces
-                the values.
+            data: the training records, which a run always hands over; None suits objectives that start
+                from none.
+
+        Raises:
+            ValueError: for None where the objective starts from the training records.
         """
         return ()
 

@@ -86,10 +86,10 @@ def our_side(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[in
     import jax
 
     from jaxcv.convolution.compiler import compiler_options
-    from jaxcv.tasks import Classification
+    from jaxcv.tasks import Classification, CrossEntropy
     from jaxcv.train import SGD, DeviceMap, Optimizer, create_state, make_train_step
 
-    task = Classification(num_classes=CLASSES, label_smoothing=SMOOTHING)
+    task = Classification(num_classes=CLASSES, objective=CrossEntropy(label_smoothing=SMOOTHING))
     algorithm = SGD(momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     optimizer = Optimizer(learning_rate=RATE, algorithm=algorithm, decay_all=True)
     transformation = optimizer.transformation(1_000_000)

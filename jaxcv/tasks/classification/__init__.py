@@ -1,6 +1,57 @@
 """Classes of whole images: one of many, or yes and no."""
 
 from jaxcv.tasks.classification.binary import BinaryClassification
+from jaxcv.tasks.classification.objectives import (
+    LDAM,
+    ActivePassive,
+    Asymmetric,
+    BalancedSoftmax,
+    BiTempered,
+    Bootstrapped,
+    ClassBalanced,
+    CrossEntropy,
+    EarlyLearning,
+    EqualizedFocal,
+    Focal,
+    GeneralizedCrossEntropy,
+    Hinge,
+    LogitAdjusted,
+    MulticlassHinge,
+    NormalizedCrossEntropy,
+    NormalizedFocal,
+    Poly1,
+    Seesaw,
+    SigmoidCrossEntropy,
+    SigmoidFocal,
+    SoftmaxAbsoluteError,
+    SymmetricCrossEntropy,
+)
 from jaxcv.tasks.classification.task import Classification
 
-__all__ = ["BinaryClassification", "Classification"]
+__all__ = [
+    "LDAM",
+    "ActivePassive",
+    "Asymmetric",
+    "BalancedSoftmax",
+    "BiTempered",
+    "BinaryClassification",
+    "Bootstrapped",
+    "ClassBalanced",
+    "Classification",
+    "CrossEntropy",
+    "EarlyLearning",
+    "EqualizedFocal",
+    "Focal",
+    "GeneralizedCrossEntropy",
+    "Hinge",
+    "LogitAdjusted",
+    "MulticlassHinge",
+    "NormalizedCrossEntropy",
+    "NormalizedFocal",
+    "Poly1",
+    "Seesaw",
+    "SigmoidCrossEntropy",
+    "SigmoidFocal",
+    "SoftmaxAbsoluteError",
+    "SymmetricCrossEntropy",
+]

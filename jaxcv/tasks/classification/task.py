@@ -1,16 +1,18 @@
-"""Classification into C classes by softmax cross-entropy."""
+"""Classification into C classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxcv import losses
 from jaxcv.metrics.classification import ClassificationMetrics, summary
+from jaxcv.tasks.classification.objectives import CrossEntropy
+from jaxcv.tasks.objective import Objective, check_objective, loss_per_example, with_ignored
 from jaxcv.train.task import Batch, Task, check_logits
+from jaxcv.train.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,36 +21,44 @@ class Classification(Task):
 
     Attributes:
         num_classes: number of classes C; the model gives logits [B,C].
-        label_smoothing: fraction of the label that is spread evenly over all classes, in [0, 1).
-        class_weights: one factor per class for the loss of its examples; () weighs all alike.
+        objective: what is minimised in training, such as `Focal(gamma=2.0)`; an evaluation's loss is
+            the plain cross-entropy whatever it is.
         top_k: an example counts as a top-k hit when its class is among the k best.
     """
 
     num_classes: int
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] = ()
+    objective: Objective = field(default_factory=CrossEntropy)
     top_k: int = 5
 
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Turns the fields of earlier versions' config.json into an objective."""
+        old = {
+            name: fields.pop(name)
+            for name in ("label_smoothing", "class_weights")
+            if name in fields
+        }
+        return {"objective": CrossEntropy(**old), **fields} if old else fields
+
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
-        """Wants logits [B, C]."""
+        """Expects logits [B, C], and an objective that can be computed from them."""
         check_logits(outputs, images, self.num_classes)
+        labels = jax.ShapeDtypeStruct(outputs.shape[:1], jnp.int32)
+        check_objective(self.objective, outputs, labels, self.num_classes)
 
     def class_count(self) -> int:
         """As many as there are logits."""
         return self.num_classes
 
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """The objective's."""
+        return self.objective.init(data)
+
     def loss(
         self, outputs: jax.Array, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, Any]:
-        """Softmax cross-entropy per example, for labels [B] or, after mixing, distributions [B,C]."""
-        values = losses.softmax_cross_entropy(
-            outputs,
-            batch["label"],
-            label_smoothing=self.label_smoothing,
-            class_weights=jnp.array(self.class_weights) if self.class_weights else None,
-        )
-        weights = batch["mask"].astype(jnp.float32)
-        return jnp.where(batch["mask"], values, 0.0), weights, state
+        """The objective per example, for labels [B] or, after mixing, distributions [B,C]."""
+        return loss_per_example(self.objective, outputs, with_ignored(batch), state, key)
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> ClassificationMetrics:
         """Sums for accuracy, confusion and calibration; the loss is the plain cross-entropy."""

@@ -3,16 +3,12 @@
 from jaxcv.tasks.detection.assignment import ATSS, Assigner, CenterSampling, MaxIoU
 from jaxcv.tasks.detection.objectives import (
     BoxLoss,
+    BoxSmoothL1,
     CIoU,
-    ClassLoss,
     DIoU,
-    EqualizedSigmoidFocal,
     GIoU,
+    HardNegatives,
     IoU,
-    SigmoidAsymmetric,
-    SigmoidFocal,
-    SmoothL1,
-    SoftmaxHardNegatives,
 )
 from jaxcv.tasks.detection.task import Detection
 
@@ -20,17 +16,13 @@ __all__ = [
     "ATSS",
     "Assigner",
     "BoxLoss",
+    "BoxSmoothL1",
     "CIoU",
     "CenterSampling",
-    "ClassLoss",
     "DIoU",
     "Detection",
-    "EqualizedSigmoidFocal",
     "GIoU",
+    "HardNegatives",
     "IoU",
     "MaxIoU",
-    "SigmoidAsymmetric",
-    "SigmoidFocal",
-    "SmoothL1",
-    "SoftmaxHardNegatives",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +16,35 @@ from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summa
 from jaxcv.models.detection import DetectionOutputs
 from jaxcv.tasks.detection.assignment import Assigner, CenterSampling
 from jaxcv.tasks.detection.assignment.assignment import inside
+from jaxcv.tasks.classification.objectives import SigmoidFocal
 from jaxcv.tasks.detection.objectives import (
     BoxLoss,
+    BoxSmoothL1,
     CIoU,
-    ClassLoss,
     DIoU,
     GIoU,
+    HardNegatives,
     IoU,
-    SigmoidFocal,
-    SmoothL1,
-    SoftmaxHardNegatives,
-    Targets,
 )
+from jaxcv.tasks.objective import IGNORED, Objective, check_objective, loss_per_example
 from jaxcv.train.task import Batch, Task
 from jaxcv.train.training_data import TrainingData
+
+
+class Targets(NamedTuple):
+    """What each of N anchors has to say of each of B images.
+
+    Attributes:
+        classes: [B, N] int32, C for no object.
+        boxes: [B, N, 4] in pixels; that of no object where an anchor is to find none.
+        positive: [B, N] bool.
+        counted: [B, N] bool, for the loss of classes.
+    """
+
+    classes: jax.Array
+    boxes: jax.Array
+    positive: jax.Array
+    counted: jax.Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +60,12 @@ class Detection(Task):
     Attributes:
         num_classes: number of classes C.
         assigner: which anchors are to find which object: `CenterSampling`, `MaxIoU`, `ATSS`.
-        class_loss: of the classes of all anchors: `SigmoidFocal`, `EqualizedSigmoidFocal`,
-            `SigmoidAsymmetric`, or `SoftmaxHardNegatives` for a model with `background=True`.
-        box_loss: on decoded boxes `GIoU`, `DIoU`, `CIoU`, `IoU`, or `SmoothL1` on the model's own terms.
+        class_loss: of the classes of all anchors: any objective of `Classification` that has a loss of
+            each label. One on a sigmoid for each class, such as `SigmoidFocal`, `EqualizedFocal` or
+            `Asymmetric`; or, with `background`, one on a softmax, such as `HardNegatives`.
+        background: whether the model has a logit for no object, the last one (`background=True` there
+            too), so that scores are a softmax over it and the classes.
+        box_loss: on decoded boxes `GIoU`, `DIoU`, `CIoU`, `IoU`, or `BoxSmoothL1` on the model's terms.
         box_weight, centerness_weight: weights of those parts of the loss.
         score_threshold: least score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better one stays.
@@ -56,7 +74,8 @@ class Detection(Task):
 
     num_classes: int
     assigner: Assigner = field(default_factory=CenterSampling)
-    class_loss: ClassLoss = field(default_factory=SigmoidFocal)
+    class_loss: Objective = SigmoidFocal(gamma=2.0, alpha=0.25)
+    background: bool = False
     box_loss: BoxLoss = field(default_factory=GIoU)
     box_weight: float = 1.0
     centerness_weight: float = 1.0
@@ -68,19 +87,27 @@ class Detection(Task):
     least_weight = 1.0
     annotations = ("boxes", "classes", "ignored", "area", "placement")
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for hard negatives without a logit for no object."""
+        if isinstance(self.class_loss, HardNegatives) and not self.background:
+            raise ValueError(
+                "HardNegatives chooses among the anchors without an object, which need a logit of their "
+                "own; say --task.background True --model.background True"
+            )
+
     @classmethod
     def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Reads the fields of earlier versions, in which names and numbers stood for the losses."""
-        fields = dict(fields)
+        """Turns the fields of earlier versions' config.json into objectives."""
         gamma, alpha = fields.pop("focal_gamma", 2.0), fields.pop("focal_alpha", 0.25)
-        hard_negatives = fields.pop("hard_negatives", 3.0)
+        per_positive = fields.pop("hard_negatives", 3.0)
         classification = fields.pop("classification", None)
         if classification == "focal":
             fields["class_loss"] = SigmoidFocal(gamma=gamma, alpha=alpha)
         elif classification == "softmax":
-            fields["class_loss"] = SoftmaxHardNegatives(hard_negatives=hard_negatives)
+            fields["class_loss"] = HardNegatives(per_positive=per_positive)
+            fields["background"] = True
         if isinstance(fields.get("box_loss"), str):
-            named = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": SmoothL1}
+            named = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": BoxSmoothL1}
             fields["box_loss"] = named[fields["box_loss"]]()
         return fields
 
@@ -91,14 +118,15 @@ class Detection(Task):
                 f"the model gives {type(outputs).__name__}, but the task wants DetectionOutputs; take a "
                 "model of jaxcv.models.detection"
             )
-        background = self.class_loss.background
-        wanted, found = self.num_classes + background, outputs.logits.shape[-1]
+        wanted, found = self.num_classes + self.background, outputs.logits.shape[-1]
         if found == wanted:
+            labels = jax.ShapeDtypeStruct(outputs.logits.shape[:-1], jnp.int32)
+            check_objective(self.class_loss, outputs.logits, labels, self.num_classes)
             return
-        if found == self.num_classes + (not background):
+        if found == self.num_classes + (not self.background):
             raise ValueError(
-                f"the task's class_loss is {type(self.class_loss).__name__}, which wants {wanted} logits, "
-                f"but the model gives {found}; say --model.background {background}"
+                f"the task's background is {self.background}, which wants {wanted} logits, but the model "
+                f"gives {found}; say --model.background {self.background}"
             )
         raise ValueError(
             f"the model gives {found} logits for each box, but the task wants {wanted}; say "
@@ -111,7 +139,7 @@ class Detection(Task):
 
     def init_state(self, data: TrainingData | None = None) -> Any:
         """That of the class loss."""
-        return self.class_loss.init(self.num_classes)
+        return self.class_loss.init(data)
 
     def targets(self, outputs: DetectionOutputs, batch: Batch) -> Targets:
         """Assigns the objects of each image to the anchors; a padding row has nothing that counts."""
@@ -140,9 +168,14 @@ class Detection(Task):
         return values, weights, state
 
     def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
-        """Sums of the parts of the loss; what is found is told by `aggregate`."""
+        """Sums of the parts of the loss; what is found is told by `aggregate`.
+
+        An objective with a state judges the classes as at the start of training.
+        """
         targets = self.targets(outputs, batch)
-        return self._metrics(batch, targets, self._parts(outputs, targets, self.init_state()))
+        start = self.init_state(TrainingData(num_examples=0, num_classes=self.num_classes))
+        parts, _ = self._parts(outputs, batch, targets, start, None)
+        return self._metrics(batch, targets, parts)
 
     def loss_and_metrics(
         self,
@@ -153,17 +186,21 @@ class Detection(Task):
     ) -> tuple[jax.Array, jax.Array, DetectionLosses, Any]:
         """As `loss`, with sums of the same parts."""
         targets = self.targets(outputs, batch)
-        parts = self._parts(outputs, targets, state)
+        parts, state = self._parts(outputs, batch, targets, state, key)
         class_loss, box_loss, centerness_loss = parts
         values = class_loss + self.box_weight * box_loss + self.centerness_weight * centerness_loss
         weights = jnp.sum(targets.positive, axis=1, dtype=jnp.float32)
-        state = self.class_loss.update(outputs.logits, targets, state)
         return values, weights, self._metrics(batch, targets, parts), state
 
     def _parts(
-        self, outputs: DetectionOutputs, targets: Targets, state: Any
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The three parts of the loss, [B] each."""
+        self,
+        outputs: DetectionOutputs,
+        batch: Batch,
+        targets: Targets,
+        state: Any,
+        key: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Any]:
+        """The three parts of the loss, [B] each, and the next state."""
         found, centers = targets.positive, outputs.anchors.centers
         # Where nothing is to be found, a box like the anchor's: what is computed there is finite.
         boxes = jnp.where(found[..., None], targets.boxes, outputs.anchors.boxes)
@@ -174,11 +211,12 @@ class Detection(Task):
                 outputs.centerness, centerness_of(centers, boxes)
             )
             centerness_loss = jnp.sum(jnp.where(found, centerness, 0.0), axis=1)
-        return (
-            self.class_loss.of_images(outputs.logits, targets, state),
-            jnp.sum(jnp.where(found, box_losses, 0.0), axis=1),
-            centerness_loss,
+        labels = jnp.where(targets.counted, targets.classes, IGNORED)
+        class_loss, _, state = loss_per_example(
+            self.class_loss, outputs.logits, {**batch, "label": labels}, state, key
         )
+        box_loss = jnp.sum(jnp.where(found, box_losses, 0.0), axis=1)
+        return (class_loss, box_loss, centerness_loss), state
 
     def _metrics(
         self, batch: Batch, targets: Targets, parts: tuple[jax.Array, jax.Array, jax.Array]
@@ -197,7 +235,8 @@ class Detection(Task):
 
     def scores(self, outputs: DetectionOutputs) -> jax.Array:
         """[B, N, C] in [0, 1]: probability of a class, times that of lying centrally in an object."""
-        scores = self.class_loss.scores(outputs.logits)
+        logits = outputs.logits.astype(jnp.float32)
+        scores = jax.nn.softmax(logits)[..., :-1] if self.background else jax.nn.sigmoid(logits)
         if outputs.centerness is not None:
             scores = scores * jax.nn.sigmoid(outputs.centerness)[..., None]
         return scores

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv.devices import AXIS
 from jaxcv.metrics.margin import MarginMetrics
 from jaxcv.models import EmbeddingOutputs
 from jaxcv.tasks.faces.objectives import Embedded, Triplet
 from jaxcv.tasks.faces.recognition import check_embeddings, compare_all_pairs
-from jaxcv.tasks.objective import Objective
+from jaxcv.tasks.objective import Objective, check_objective, loss_per_example, with_ignored
 from jaxcv.train.task import Batch, Task
 from jaxcv.train.training_data import TrainingData
 
@@ -46,20 +45,8 @@ class MetricLearning(Task):
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
         """Wants embeddings [B,D], and what else the objective reads."""
         check_embeddings(outputs, images)
-        rows = images.shape[0]
-        batch = {
-            **{name: jax.ShapeDtypeStruct((rows,), jnp.int32) for name in ("label", "record", "epoch")},
-            "mask": jax.ShapeDtypeStruct((rows,), jnp.bool_),
-        }
-        # Traced on one device: an objective says itself what it misses.
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (outputs, batch))
-        loss = jax.vmap(lambda o, b: self.loss(o, b, self.init_state(), None)[0], axis_name=AXIS)
-        jax.eval_shape(loss, *one)
-
-    @property
-    def views(self) -> int:
-        """As many as the objective compares."""
-        return self.objective.views
+        labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
+        check_objective(self.objective, self._embedded(outputs), labels, self.num_classes)
 
     def init_state(self, data: TrainingData | None = None) -> Any:
         """That of the objective."""
@@ -69,8 +56,15 @@ class MetricLearning(Task):
         self, outputs: EmbeddingOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, Any]:
         """The objective per row of the batch of all devices."""
-        embedded = Embedded(outputs.embedding, outputs.classifier, self.num_classes)
-        return self.objective.loss(embedded, batch, state, key)
+        rows = with_ignored(batch)
+        return loss_per_example(self.objective, self._embedded(outputs), rows, state, key)
+
+    def _embedded(self, outputs: EmbeddingOutputs) -> Embedded:
+        return Embedded(
+            embedding=outputs.embedding,
+            classifier=outputs.classifier,
+            num_classes=self.num_classes,
+        )
 
     def metrics(self, outputs: EmbeddingOutputs, batch: Batch) -> MarginMetrics:
         """The number of rows."""

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxcv import losses
 from jaxcv.devices import AXIS, gather
 from jaxcv.losses import CosFace, Margin
 from jaxcv.losses.arguments import check_choice, check_positive, check_range
-from jaxcv.tasks.objective import IGNORED, Losses, Objective
+from jaxcv.tasks.objective import IGNORED, Losses, Objective, known_data
 from jaxcv.train.task import Batch
 from jaxcv.train.training_data import TrainingData
 
 
-class Embedded(NamedTuple):
+@struct.dataclass
+class Embedded:
     """What `MetricLearning` hands over to its objective.
 
     Attributes:
@@ -34,7 +36,7 @@ class Embedded(NamedTuple):
 
     embedding: jax.Array
     classifier: jax.Array | None
-    num_classes: int
+    num_classes: int = struct.field(pytree_node=False)
 
     def proxies(self) -> jax.Array:
         """[C, E], the class matrix of all devices as one proxy for each class.
@@ -423,34 +425,31 @@ class Center(Objective):
     embeddings may meet in one point.
 
     Attributes:
-        num_classes: C, as the task has.
         embedding_size: E, as the model has.
         rate: in [0, 1], how fast the centres follow their examples; the paper's alpha.
     """
 
-    num_classes: int
     embedding_size: int
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raises ValueError for sizes below 1 and another rate."""
-        check_positive("num_classes", self.num_classes)
+        """Raises ValueError for a size or a rate that cannot be."""
         check_positive("embedding_size", self.embedding_size)
         check_range("rate", self.rate, 0.0, 1.0)
 
     def init(self, data: TrainingData | None) -> jax.Array:
         """The centres [C, E], at the origin."""
-        return jnp.zeros((self.num_classes, self.embedding_size))
+        return jnp.zeros((known_data(data, self).classes, self.embedding_size))
 
     def loss(
         self, outputs: Embedded, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> Losses:
         """See `Objective`; the centres move after the loss."""
-        found = outputs.num_classes, outputs.embedding.shape[1]
-        if found != (self.num_classes, self.embedding_size):
+        found = outputs.embedding.shape[1]
+        if found != self.embedding_size:
             raise ValueError(
-                f"the centres are of {self.num_classes} classes and {self.embedding_size} numbers each, but "
-                f"the task has {found[0]} classes and the model embeddings of {found[1]}"
+                f"Center's embedding_size is {self.embedding_size}, but the model gives embeddings of "
+                f"{found} numbers; say --task.objective.embedding-size {found}"
             )
         labels, mask = batch["label"], batch["mask"]
         values = losses.center_loss(outputs.embedding, labels, state, mask=mask)

@@ -28,18 +28,20 @@ from jaxcv.tasks.classification import (
     SoftmaxAbsoluteError,
     SymmetricCrossEntropy,
 )
+from jaxcv.tasks.consistency import Consistency
 from jaxcv.tasks.detection import (
     ATSS,
-    CenterSampling,
-    Detection,
-    MaxIoU,
     BoxSmoothL1,
+    CenterSampling,
     CIoU,
+    Detection,
     DIoU,
     GIoU,
     HardNegatives,
     IoU,
+    MaxIoU,
 )
+from jaxcv.tasks.distillation import Distillation, Teacher
 from jaxcv.tasks.faces import (
     Center,
     Circle,
@@ -86,6 +88,8 @@ from jaxcv.train.task import Task
 __all__ = [
     "ATSS",
     "AXIS",
+    "LDAM",
+    "MCC",
     "ActivePassive",
     "Asymmetric",
     "BalancedSoftmax",
@@ -100,11 +104,13 @@ __all__ = [
     "Circle",
     "ClassBalanced",
     "Classification",
+    "Consistency",
     "Contrastive",
     "CrossEntropy",
     "DIoU",
     "Detection",
     "Dice",
+    "Distillation",
     "EarlyLearning",
     "EqualizedFocal",
     "EuclideanDistance",
@@ -120,13 +126,11 @@ __all__ = [
     "Huber",
     "IoU",
     "Jaccard",
-    "LDAM",
     "LiftedStructure",
     "LogCosh",
     "LogitAdjusted",
     "LovaszHinge",
     "LovaszSoftmax",
-    "MCC",
     "MarginSoftmax",
     "MaxIoU",
     "MeanAbsolute",
@@ -155,6 +159,7 @@ __all__ = [
     "SupervisedContrastive",
     "SymmetricCrossEntropy",
     "Task",
+    "Teacher",
     "Triplet",
     "Tversky",
 ]

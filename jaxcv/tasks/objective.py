@@ -206,6 +206,21 @@ def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
     return jnp.where(valid, values, 0.0), valid.astype(jnp.float32), state
 
 
+def counted_like(values: jax.Array, batch: Batch, weights: jax.Array) -> jax.Array:
+    """A loss of each label, whose mean over an example counts as often as another objective does there.
+
+    Args:
+        values: [B, ...] one for each label.
+        batch: as it was handed to the objective.
+        weights: [B] of the other objective.
+
+    Returns:
+        [B] float32, to be added to the other's values.
+    """
+    values, places = (sum_per_example(x) for x in counted(values, batch)[:2])
+    return values * weights / jnp.where(places > 0, places, 1.0)
+
+
 def check_objective(
     objective: Objective, outputs: Any, labels: jax.ShapeDtypeStruct, num_classes: int | None
 ) -> None:
@@ -234,6 +249,9 @@ def check_objective(
     }
 
     def one_device(outputs: Any, batch: Batch) -> Losses:
+        if objective.views > 1:
+            repeated = jax.tree.map(lambda x: jnp.repeat(x, objective.views, 0), (outputs, batch))
+            outputs, batch = repeated
         data = TrainingData(num_examples=rows, num_classes=num_classes)
         return objective.loss(outputs, batch, objective.init(data), jax.random.key(0))
 

@@ -218,16 +218,51 @@ class Checkpoints:
         with _orbax() as checkpointer:
             return checkpointer.restore(self.path(step) / _ARRAYS, like)
 
+    def shapes(self, step: int) -> dict[str, Any]:
+        """The arrays of a checkpoint as nested dicts of `jax.ShapeDtypeStruct`, {} for empty parts."""
+        with _orbax() as checkpointer:
+            found = checkpointer.metadata(self.path(step) / _ARRAYS).item_metadata.tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
+
+    def read(self, step: int, shapes: dict[str, Any]) -> dict[str, Any]:
+        """Reads parts of one checkpoint, verified, into this host's memory.
+
+        Args:
+            step: which one.
+            shapes: what is wanted of `shapes(step)`.
+
+        Raises:
+            CheckpointError: where the checkpoint is damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        self.verify(step)
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(
+                self.path(step) / _ARRAYS,
+                args=ocp.args.PyTreeRestore(
+                    item=shapes, restore_args=restore_args, partial_restore=True
+                ),
+            )
+
     def restore_newest(self, like: State) -> State | None:
         """Reads the newest checkpoint that is whole, or gives None; damaged ones are set aside.
 
         Raises:
             CheckpointError: where a whole checkpoint holds other shapes or dtypes than `like`.
         """
-        # One process looks, so that all restore the same step.
+        step = self.newest_whole()
+        return None if step is None else self.restore(like, step)
+
+    def newest_whole(self) -> int | None:
+        """The newest step whose checkpoint is whole, or None; damaged ones are set aside.
+
+        One process looks, so that all restore the same step.
+        """
         newest = self._newest_whole() if jax.process_index() == 0 else None
         step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if newest is None else newest)))
-        return None if step < 0 else self.restore(like, step)
+        return None if step < 0 else step
 
     def _newest_whole(self) -> int | None:
         for step in reversed(self.steps()):

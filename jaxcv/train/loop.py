@@ -58,17 +58,21 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         >>> train(digits_lenet.experiment(), "runs/digits")  # doctest: +SKIP
     """
     # Everything is opened and checked before the first byte is written.
-    run = open_run(experiment, runtime)
-    feed, evaluate = run.train_feed(), make_evaluator(run)
     workdir = Path(workdir)
+    run = open_run(experiment, runtime, workdir)
+    experiment = run.experiment  # with what is settled when a run starts
+    feed, evaluate = run.train_feed(), make_evaluator(run)
     checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_config(workdir / "config.json", experiment)
 
     # The newest whole checkpoint, or step 0. The step alone says where the data go on.
-    state = run.create_state()
-    state = checkpoints.restore_newest(state) or fit_to_data(run, state)
+    newest = checkpoints.newest_whole()
+    if newest is None:
+        state = fit_to_data(run, run.create_state())
+    else:
+        state = checkpoints.restore(run.create_state(to_restore=True), newest)
     step, total_steps = int(state.step), run.total_steps
     if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
         return evaluate_state(evaluate, state)

@@ -14,9 +14,9 @@ from jaxcv.image import clip_boxes, select_detections
 from jaxcv.metrics.detection import detection_summary
 from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summary
 from jaxcv.models.detection import DetectionOutputs
+from jaxcv.tasks.classification.objectives import SigmoidFocal
 from jaxcv.tasks.detection.assignment import Assigner, CenterSampling
 from jaxcv.tasks.detection.assignment.assignment import inside
-from jaxcv.tasks.classification.objectives import SigmoidFocal
 from jaxcv.tasks.detection.objectives import (
     BoxLoss,
     BoxSmoothL1,
@@ -74,7 +74,7 @@ class Detection(Task):
 
     num_classes: int
     assigner: Assigner = field(default_factory=CenterSampling)
-    class_loss: Objective = SigmoidFocal(gamma=2.0, alpha=0.25)
+    class_loss: Objective = field(default_factory=lambda: SigmoidFocal(alpha=0.25))
     background: bool = False
     box_loss: BoxLoss = field(default_factory=GIoU)
     box_weight: float = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ class MetricLearning(Task):
     """
 
     num_classes: int
-    objective: Objective = Triplet()
+    objective: Objective = field(default_factory=Triplet)
     false_accept_rates: tuple[float, ...] = (0.01, 0.001)
 
     def class_count(self) -> int:

@@ -137,15 +137,11 @@ def test_anchors_in_an_ignored_object_have_no_gradient():
     assert not np.any(gradient[3])
 
 
-@pytest.mark.parametrize(
-    "class_loss", [SigmoidFocal(), Asymmetric(), HardNegatives()]
-)
+@pytest.mark.parametrize("class_loss", [SigmoidFocal(), Asymmetric(), HardNegatives()])
 @pytest.mark.parametrize("box_loss", [GIoU(), DIoU(), CIoU(), IoU(), BoxSmoothL1()])
 def test_losses_are_finite_where_networks_go_astray(class_loss, box_loss):
     background = isinstance(class_loss, HardNegatives)
-    task = Detection(
-        num_classes=C, class_loss=class_loss, background=background, box_loss=box_loss
-    )
+    task = Detection(num_classes=C, class_loss=class_loss, background=background, box_loss=box_loss)
     for scale in (0.0, 1e4, -1e4):
         out = outputs(background=background, coding=DeltaCoding())
         out = out.replace(
@@ -194,7 +190,9 @@ def test_smooth_l1_is_on_the_models_own_terms():
     off = perfect.replace(regression=perfect.regression.at[..., 0].add(3.0))
     # |3| - 1/2 for each positive anchor.
     np.testing.assert_allclose(
-        task._parts(off, batch(), targets, (), None)[0][1], 2.5 * np.asarray(targets.positive).sum(1), rtol=1e-5
+        task._parts(off, batch(), targets, (), None)[0][1],
+        2.5 * np.asarray(targets.positive).sum(1),
+        rtol=1e-5,
     )
 
 

@@ -36,9 +36,9 @@ def settled(part: Part, data: TrainingData, earlier: Any = None) -> Part:
         ValueError: from the part that cannot be settled.
     """
     if isinstance(part, tuple):
-        before = earlier if isinstance(earlier, tuple) else ()
-        before = (*before, *[None] * len(part))
-        items = [settled(item, data, old) for item, old in zip(part, before)]
+        olds = earlier if isinstance(earlier, tuple) else ()
+        olds = (*olds, *[None] * len(part))
+        items = [settled(item, data, old) for item, old in zip(part, olds)]
         changed = any(new is not old for new, old in zip(items, part))
         return tuple(items) if changed else part  # type: ignore[return-value]
     if not dataclasses.is_dataclass(part) or isinstance(part, type | nn.Module):

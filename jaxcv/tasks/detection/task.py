@@ -107,7 +107,7 @@ class Detection(Task):
             fields["class_loss"] = HardNegatives(per_positive=per_positive)
             fields["background"] = True
         if isinstance(fields.get("box_loss"), str):
-            named = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": BoxSmoothL1}
+            named: dict[str, Any] = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": BoxSmoothL1}
             fields["box_loss"] = named[fields["box_loss"]]()
         return fields
 

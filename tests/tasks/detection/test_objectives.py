@@ -110,7 +110,7 @@ def courses():
     """By devices: of each task the parts of the loss in 20 steps of descent, and the last state."""
 
     def descend(params, batch):
-        def of_task(task):
+        def of_task(task, rate):
             def total(params, state):
                 found = task.loss_and_metrics(outputs_of(task, params), batch, state, None)
                 values, weights, metrics, state = found
@@ -119,7 +119,7 @@ def courses():
 
             def step(carry, _):
                 slopes, (metrics, weight, state) = jax.grad(total, has_aux=True)(*carry)
-                params = jax.tree.map(lambda p, g: p - 0.5 * g, carry[0], slopes)
+                params = jax.tree.map(lambda p, g: p - rate * g, carry[0], slopes)
                 sums = jax.lax.psum((metrics.class_loss, metrics.box_loss), AXIS)
                 return (params, state), jnp.stack(sums) / weight
 
@@ -127,7 +127,10 @@ def courses():
             (_, state), parts = jax.lax.scan(step, start, None, 20)
             return parts, state
 
-        return {name: of_task(task) for name, task in TASKS.items()}
+        # The terms of a box are distances in units of several pixels.
+        return {
+            name: of_task(task, 5.0 if name in BOX_LOSSES else 0.5) for name, task in TASKS.items()
+        }
 
     found = {}
     for count in (1, 8):

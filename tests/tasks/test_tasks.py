@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from jaxcv.tasks import BinaryClassification, Classification, Regression, Task
+from jaxcv.tasks import (
+    BinaryClassification,
+    Classification,
+    CrossEntropy,
+    Huber,
+    MeanAbsolute,
+    MeanSquared,
+    Regression,
+    SigmoidCrossEntropy,
+    Task,
+)
 
 RNG = np.random.default_rng(0)
 MASK = np.array([True] * 9 + [False] * 3)
@@ -60,9 +70,13 @@ def test_classification_by_hand():
     rows = {"label": jnp.array([1]), "mask": jnp.array([True])}
     values, _, _ = Classification(num_classes=2).loss(outputs, rows)
     assert float(values[0]) == pytest.approx(np.log(4), rel=1e-6)
-    smoothed, _, _ = Classification(num_classes=2, label_smoothing=0.2).loss(outputs, rows)
+    smoothed, _, _ = Classification(
+        num_classes=2, objective=CrossEntropy(label_smoothing=0.2)
+    ).loss(outputs, rows)
     assert float(smoothed[0]) == pytest.approx(0.9 * np.log(4) + 0.1 * np.log(4 / 3), rel=1e-6)
-    weighted, _, _ = Classification(num_classes=2, class_weights=(1.0, 3.0)).loss(outputs, rows)
+    weighted, _, _ = Classification(
+        num_classes=2, objective=CrossEntropy(class_weights=(1.0, 3.0))
+    ).loss(outputs, rows)
     assert float(weighted[0]) == pytest.approx(3 * np.log(4), rel=1e-6)
     prediction = Classification(num_classes=2).predict(outputs)
     assert int(prediction["prediction"][0]) == 0
@@ -72,7 +86,7 @@ def test_classification_by_hand():
 def test_classification_summary_equals_scikit_learn():
     logits = RNG.normal(size=(12, 4)).astype(np.float32)
     labels = RNG.integers(0, 4, 12).astype(np.int32)
-    task = Classification(num_classes=4, label_smoothing=0.3, top_k=2)
+    task = Classification(num_classes=4, objective=CrossEntropy(label_smoothing=0.3), top_k=2)
     summary = task.summary(task.metrics(jnp.asarray(logits), batch(labels)))
     probabilities = np.asarray(jax.nn.softmax(logits))[MASK]
     true, predicted = labels[MASK], logits.argmax(-1)[MASK]
@@ -106,7 +120,8 @@ def test_binary_by_hand():
     # Logit ln 3: probability 3/4.
     outputs = jnp.array([[np.log(3.0)], [np.log(3.0)]])
     rows = {"label": jnp.array([1, 0]), "mask": jnp.array([True, True])}
-    values, _, _ = BinaryClassification(positive_weight=2.0).loss(outputs, rows)
+    objective = SigmoidCrossEntropy(positive_weight=2.0)
+    values, _, _ = BinaryClassification(objective=objective).loss(outputs, rows)
     np.testing.assert_allclose(values, [2 * np.log(4 / 3), np.log(4)], rtol=1e-6)
     predicted = BinaryClassification().predict(outputs)
     np.testing.assert_allclose(predicted["probabilities"][0], [0.25, 0.75], rtol=1e-6)
@@ -118,9 +133,14 @@ def test_regression_by_hand():
         jnp.array([[1.0], [5.0]]),
         {"label": jnp.array([3.0, 4.0]), "mask": jnp.ones(2, bool)},
     )
-    np.testing.assert_allclose(Regression(error="squared").loss(outputs, rows)[0], [4, 1])
-    np.testing.assert_allclose(Regression(error="absolute").loss(outputs, rows)[0], [2, 1])
-    task = Regression(error="absolute")
+    np.testing.assert_allclose(Regression(objective=MeanSquared()).loss(outputs, rows)[0], [4, 1])
+    np.testing.assert_allclose(Regression(objective=MeanAbsolute()).loss(outputs, rows)[0], [2, 1])
+    task = Regression(objective=MeanAbsolute())
     summary = task.summary(task.metrics(outputs, rows))
     assert summary["loss"] == summary["mean_absolute_error"] == 1.5
     assert summary["mean_squared_error"] == 2.5
+    # Errors 2 and 1: linear beyond 1, so 1.5 and 0.5. Padding counts for nothing.
+    task = Regression(objective=Huber(delta=1.0))
+    padded = {"label": jnp.array([3.0, 4.0, 99.0]), "mask": jnp.array([True, True, False])}
+    summary = task.summary(task.metrics(jnp.array([[1.0], [5.0], [0.0]]), padded))
+    assert (summary["loss"], summary["count"]) == (1.0, 2)

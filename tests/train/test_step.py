@@ -10,7 +10,7 @@ import pytest
 
 from jaxcv.image import CutMix, Mixup, Normalize, RandomHorizontalFlip, RandomTranslation
 from jaxcv.models import BatchNorm
-from jaxcv.tasks import BinaryClassification, Classification, Regression
+from jaxcv.tasks import BinaryClassification, Classification, CrossEntropy, MeanAbsolute, Regression
 from jaxcv.train import AXIS, DeviceMap, create_state, make_eval_step, make_train_step
 from jaxcv.train.step import make_predict_step
 
@@ -223,9 +223,15 @@ def test_mixing_does_not_depend_on_the_device_count(mix):
     ("task", "outputs"),
     [
         (BinaryClassification(), 1),
-        (Regression(error="squared"), 1),
-        (Regression(error="absolute"), 1),
-        (Classification(num_classes=3, class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1), 3),
+        (Regression(), 1),
+        (Regression(objective=MeanAbsolute()), 1),
+        (
+            Classification(
+                num_classes=3,
+                objective=CrossEntropy(class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1),
+            ),
+            3,
+        ),
     ],
 )
 def test_every_task_learns_through_the_same_step(task, outputs):

@@ -43,6 +43,11 @@ class HardPixels(Objective):
                 f"HardPixels' fraction is {self.fraction}, but it must lie in (0, 1]: of the pixels kept"
             )
 
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The other."""
+        return (self.objective,)
+
     def init(self, data: TrainingData | None) -> Any:
         """The state of the other."""
         return self.objective.init(data)

@@ -59,7 +59,7 @@ class Segmentation(Task):
         return upgrade_segmentation(fields)
 
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
-        """Expects logits [B, H, W, C] at the size of the images from every head, and a fitting objective."""
+        """Expects logits [B, H, W, C] at the size of the images, from every head."""
         heads = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
         if "logits" not in heads:
             raise ValueError(

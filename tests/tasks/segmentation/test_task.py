@@ -12,7 +12,20 @@ from jax.sharding import PartitionSpec as P
 from jaxcv import losses
 from jaxcv.losses.hard_examples import hardest
 from jaxcv.metrics import boundary_counts
-from jaxcv.tasks import AXIS, Segmentation, Task
+from jaxcv.tasks import (
+    AXIS,
+    CrossEntropy,
+    Dice,
+    Focal,
+    FocalTversky,
+    HardPixels,
+    LovaszHinge,
+    LovaszSoftmax,
+    Segmentation,
+    Sum,
+    Task,
+    Tversky,
+)
 
 QUICK = {"xla_backend_optimization_level": 0}
 B, H, W, C = 4, 5, 6, 3
@@ -24,11 +37,12 @@ LABELS[1] = 255
 MASK = np.array([True, True, True, False])
 EVERY_LOSS = Segmentation(
     num_classes=C,
-    class_weights=(1.0, 2.0, 0.5),
-    label_smoothing=0.1,
-    dice_weight=0.5,
-    tversky_weight=0.25,
-    lovasz_weight=0.75,
+    objective=Sum(
+        (CrossEntropy(class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1), 1.0),
+        (Dice(), 0.5),
+        (Tversky(), 0.25),
+        (LovaszSoftmax(), 0.75),
+    ),
 )
 
 
@@ -123,7 +137,8 @@ def test_extremes_are_finite(size):
 
 
 def test_eight_devices_have_the_loss_and_metrics_of_one():
-    task = Segmentation(num_classes=C, dice_weight=1.0)
+    objective = Sum((CrossEntropy(), 1.0), (Dice(), 1.0))
+    task = Segmentation(num_classes=C, objective=objective)
     logits, labels = (np.concatenate([x, x[::-1]]) for x in (LOGITS, LABELS))
     mask = np.concatenate([MASK, MASK])
     mesh = Mesh(np.array(jax.devices()), (AXIS,))
@@ -148,11 +163,12 @@ def test_eight_devices_have_the_loss_and_metrics_of_one():
 def test_focal_loss_and_hard_pixels():
     labels = jnp.asarray(LABELS, jnp.int32)
     focal = losses.softmax_focal_loss(LOGITS, labels, gamma=2.0, ignore_label=255)
-    values, _ = loss(Segmentation(num_classes=C, focal_gamma=2.0), LOGITS, batch())
+    values, _ = loss(Segmentation(num_classes=C, objective=Focal(gamma=2.0)), LOGITS, batch())
     np.testing.assert_allclose(values, jnp.sum(focal, (1, 2)) * MASK, rtol=1e-5)
 
     pixels = losses.softmax_cross_entropy(LOGITS, labels, ignore_label=255)
-    values, weights = loss(Segmentation(num_classes=C, hard_pixels=0.25), LOGITS, batch())
+    task = Segmentation(num_classes=C, objective=HardPixels(fraction=0.25))
+    values, weights = loss(task, LOGITS, batch())
     for i in (0, 2):
         valid = np.sort(np.asarray(pixels[i])[LABELS[i] != 255])
         kept = valid[-int(np.ceil(0.25 * len(valid))) :]
@@ -169,7 +185,7 @@ def test_of_equal_losses_all_are_kept():
 
 def test_a_second_head_adds_its_share():
     other = RNG.normal(size=LOGITS.shape).astype(np.float32)
-    task = Segmentation(num_classes=C, auxiliary_weight=0.4, hard_pixels=0.5)
+    task = Segmentation(num_classes=C, auxiliary_weight=0.4, objective=HardPixels(fraction=0.5))
     values, weights = loss(task, {"logits": LOGITS, "auxiliary": other}, batch())
     alone, its_weights = loss(task, LOGITS, batch())
     auxiliary, _ = loss(task, other, batch())
@@ -235,16 +251,32 @@ def test_outputs_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"focal_gamma": 2.0, "label_smoothing": 0.1}, "one of them must be 0"),
-        ({"hard_pixels": 0.0}, "hard_pixels is 0.0"),
-        ({"tversky_false_negatives": 1.5}, "tversky_false_negatives is 1.5"),
-        ({"ignore_label": 2}, "ignore_label is 2, which is one of the 3 classes"),
-        ({"class_weights": (1.0, 2.0)}, "2 class_weights for 3 classes"),
+        (lambda: Segmentation(num_classes=C, ignore_label=2), "ignore_label is 2, which is one of"),
+        (lambda: HardPixels(fraction=0.0), "fraction is 0.0"),
+        (lambda: Tversky(false_negatives=1.5), "Tversky's false_negatives is 1.5"),
+        (lambda: FocalTversky(false_negatives=-0.1), "FocalTversky's false_negatives is -0.1"),
+        (lambda: Sum(), "found 0 pairs"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Segmentation(num_classes=C, **settings)
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (CrossEntropy(class_weights=(1.0, 2.0)), r"class_weights has shape \[2\], but \[3\]"),
+        (Sum((CrossEntropy(), 1.0), (Dice(class_weights=(1.0,)), 1.0)), r"class_weights has shape"),
+        (Focal(gamma=-1.0), "gamma is -1.0"),
+        (HardPixels(objective=Dice()), "Dice has one loss per image"),
+        (LovaszHinge(), "tells 2 classes apart, but there are 3; take LovaszSoftmax"),
+    ],
+)
+def test_an_objective_that_does_not_fit_is_refused_before_training(objective, message):
+    outputs = jax.ShapeDtypeStruct((2, 8, 9, C), jnp.float32)
+    with pytest.raises(ValueError, match=message):
+        Segmentation(num_classes=C, objective=objective).check_outputs(outputs, outputs)
 
 
 @pytest.mark.slow

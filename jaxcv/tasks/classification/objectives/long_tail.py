@@ -41,6 +41,11 @@ class ClassBalanced(Objective):
     beta: float = 0.9999
     start_epoch: int = 0
 
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The other."""
+        return (self.objective,)
+
     def init(self, data: TrainingData | None) -> tuple[jax.Array, Any]:
         """The class counts, and the state of the other."""
         return class_counts(data, self), self.objective.init(data)

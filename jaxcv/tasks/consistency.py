@@ -45,11 +45,6 @@ class Consistency(Objective):
         check_non_negative("weight", self.weight)
 
     @property
-    def parts(self) -> tuple[Objective, ...]:
-        """What is learned from the labels."""
-        return (self.objective,)
-
-    @property
     def views(self) -> int:
         """Those that are compared."""
         return self.compared

@@ -81,11 +81,6 @@ class Distillation(Objective):
         check_range("weight", self.weight, 0.0, 1.0)
 
     @property
-    def parts(self) -> tuple[Objective, ...]:
-        """What is learned from the labels."""
-        return (self.objective,)
-
-    @property
     def sees_images(self) -> bool:
         """The teacher does."""
         return True
@@ -124,6 +119,16 @@ class Distillation(Objective):
             raise ValueError(self._other_size(data, str(error))) from error
         if not fitting:
             raise ValueError(self._other_size(data, "its weights have other shapes"))
+        outputs = jax.eval_shape(
+            lambda variables, x: _main(network.model.apply(variables, x, train=False)),
+            trained.shapes,
+            jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32),
+        )
+        if getattr(outputs, "shape", (0,))[-1] not in (classes, 1):
+            raise ValueError(
+                f"the teacher in {self.teacher} gives no logits of {classes} classes, of an image or of a "
+                f"pixel: {type(experiment.task).__name__} cannot be distilled"
+            )
         return replace(self, network=network)
 
     def _other_size(self, data: TrainingData, reason: str) -> str:

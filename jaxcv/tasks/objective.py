@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,9 @@ class Objective(abc.ABC):
 
     @property
     def parts(self) -> tuple[Objective, ...]:
-        """The objectives that it is made of; () for one that is made of none."""
-        return ()
+        """The objectives that it is made of: those among its fields."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(value for value in values if isinstance(value, Objective))
 
     @property
     def views(self) -> int:

@@ -14,12 +14,13 @@ from jaxcv import losses
 from jaxcv.cli.options import load_preset
 from jaxcv.data import Synthetic
 from jaxcv.image import Normalize, RandomTranslation, Resize
-from jaxcv.models import MLP, LeNet
+from jaxcv.models import MLP, EmbeddingClassifier, LeNet
 from jaxcv.tasks import (
     Classification,
     CrossEntropy,
     Distillation,
     EarlyLearning,
+    MetricLearning,
     Segmentation,
     Sum,
     Teacher,
@@ -293,6 +294,20 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
     write_config(tmp_path / "config.json", EXPERIMENT)
     with pytest.raises(ValueError, match="holds no checkpoint"):
         TrainedModel.open(tmp_path)
+
+
+def test_a_teacher_without_logits_is_refused(tmp_path):
+    embedder = dataclasses.replace(
+        EXPERIMENT,
+        model=EmbeddingClassifier(MLP(num_classes=2, hidden=()), num_classes=0, embedding_size=2),
+        task=MetricLearning(num_classes=C),
+        steps=1,
+        eval_every=1,
+        checkpoint_every=1,
+    )
+    train(embedder, tmp_path, ONE)
+    with pytest.raises(ValueError, match="MetricLearning cannot be distilled"):
+        open_run(student(tmp_path), ONE)
 
 
 def test_a_teacher_that_resizes_sees_images_of_any_size(tmp_path):

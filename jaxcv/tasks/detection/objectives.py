@@ -36,11 +36,6 @@ class HardNegatives(Objective):
         """Raises ValueError for a negative number."""
         check_non_negative("per_positive", self.per_positive)
 
-    @property
-    def parts(self) -> tuple[Objective, ...]:
-        """The other."""
-        return (self.objective,)
-
     def init(self, data: TrainingData | None) -> Any:
         """The state of the other."""
         return self.objective.init(data)

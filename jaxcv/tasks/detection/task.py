@@ -107,8 +107,13 @@ class Detection(Task):
             fields["class_loss"] = HardNegatives(per_positive=per_positive)
             fields["background"] = True
         if isinstance(fields.get("box_loss"), str):
-            named: dict[str, Any] = {"giou": GIoU, "diou": DIoU, "ciou": CIoU, "iou": IoU, "smooth_l1": BoxSmoothL1}
-            fields["box_loss"] = named[fields["box_loss"]]()
+            fields["box_loss"] = {
+                "iou": IoU(),
+                "giou": GIoU(),
+                "diou": DIoU(),
+                "ciou": CIoU(),
+                "smooth_l1": BoxSmoothL1(),
+            }[fields["box_loss"]]
         return fields
 
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxcv.metrics.margin import MarginMetrics
 from jaxcv.models import EmbeddingOutputs
-from jaxcv.tasks.faces.objectives import Embedded, Triplet
+from jaxcv.tasks.faces.objectives import Triplet
+from jaxcv.tasks.faces.objectives.embedded import Embedded
 from jaxcv.tasks.faces.recognition import check_embeddings, compare_all_pairs
 from jaxcv.tasks.objective import Objective, check_objective, loss_per_example, with_ignored
 from jaxcv.train.task import Batch, Task

@@ -30,7 +30,7 @@ from jaxcv.tasks import (
     SupervisedContrastive,
     Triplet,
 )
-from jaxcv.tasks.faces.objectives import first_pairs
+from jaxcv.tasks.faces.objectives.pairs import first_pairs
 from jaxcv.train import (
     SGD,
     DeviceMap,
@@ -265,7 +265,14 @@ def logged(workdir):
 
 def test_a_run_goes_on_to_the_same_bytes(tmp_path):
     """All that have a state, one of each kind of the others, and two views of each image."""
-    names = "multi_similarity", "ntxent_views", "n_pairs", "proxy_anchor", "margin_softmax", "center"
+    names = (
+        "multi_similarity",
+        "ntxent_views",
+        "n_pairs",
+        "proxy_anchor",
+        "margin_softmax",
+        "center",
+    )
     objective = Sum(*((OBJECTIVES[name][0], 0.1) for name in names))
     runtime, whole = Runtime(devices=1), tmp_path / "whole"
     trained = experiment(objective)

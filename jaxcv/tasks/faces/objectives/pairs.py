@@ -1,62 +1,24 @@
-"""What embeddings are trained by: frozen objects over the losses on pairs, triplets, proxies and centres.
+"""Objectives that compare the embeddings of a batch with each other: pairs, triplets, all of them.
 
-All look at the global batch: they gather it over the devices, and their values and gradients are those of
-one device. Embeddings come as the model gives them in training, of any length.
+They look at the global batch, gathered over the devices; values and gradients are those of one device.
+Embeddings come as the model gives them in training, of any length.
 """
 
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from jaxcv import losses
 from jaxcv.devices import AXIS, gather
-from jaxcv.losses import CosFace, Margin
-from jaxcv.losses.arguments import check_choice, check_positive, check_range
-from jaxcv.tasks.objective import IGNORED, Losses, Objective, known_data
+from jaxcv.losses.arguments import check_choice
+from jaxcv.tasks.faces.objectives.embedded import Embedded, masked
+from jaxcv.tasks.objective import IGNORED, Losses, Objective
 from jaxcv.train.task import Batch
-from jaxcv.train.training_data import TrainingData
-
-
-@struct.dataclass
-class Embedded:
-    """What `MetricLearning` hands over to its objective.
-
-    Attributes:
-        embedding: [B, E] of this device's rows.
-        classifier: [C', E] or [C', K, E], this device's rows of the class matrix, padding included; None
-            where the model has none.
-        num_classes: C.
-    """
-
-    embedding: jax.Array
-    classifier: jax.Array | None
-    num_classes: int = struct.field(pytree_node=False)
-
-    def proxies(self) -> jax.Array:
-        """[C, E], the class matrix of all devices as one proxy for each class.
-
-        Raises:
-            ValueError: where the model has no such matrix.
-        """
-        shape = None if self.classifier is None else self.classifier.shape
-        if self.classifier is None or len(self.classifier.shape) != 2:
-            raise ValueError(
-                f"the proxies are the rows of the model's classifier, which is {shape}, but [C, E] is "
-                f"expected; say --model.num-classes {self.num_classes} --model.sub-centers 1"
-            )
-        proxies = gather(self.classifier, AXIS)
-        if len(proxies) < self.num_classes:
-            raise ValueError(
-                f"the model's classifier has {len(proxies)} rows, but the task has {self.num_classes} "
-                f"classes; say --model.num-classes {self.num_classes}"
-            )
-        return proxies[: self.num_classes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +40,7 @@ class PairObjective(Objective):
     ) -> Losses:
         """See `Objective`."""
         values = self.of_batch(outputs.embedding, batch["label"], batch["mask"])
-        return *_masked(values, batch), state
-
-
-def _masked(values: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Values [B], 0 for padding, and their weights."""
-    return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32)
+        return *masked(values, batch), state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +238,7 @@ class NTXent(Objective):
             mask=batch["mask"],
             axis_name=AXIS,
         )
-        return *_masked(values, batch), state
+        return *masked(values, batch), state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,137 +280,3 @@ def first_pairs(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     later = same & (place > row[:, None])
     first = (labels >= 0) & ~earlier & jnp.any(later, axis=1)
     return first, jnp.argmax(later, axis=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyNCA(Objective):
-    """`losses.proxy_nca_loss`; the proxies are the rows of the model's classifier (arXiv:1703.07464).
-
-    Attributes:
-        scale: > 0 on squared distances of unit vectors; Proxy-NCA++ takes 9.
-        include_positive: whether the class itself is in the softmax, as in Proxy-NCA++
-            (arXiv:2004.01113); without, the loss may be negative.
-    """
-
-    scale: float = 1.0
-    include_positive: bool = False
-
-    def loss(
-        self, outputs: Embedded, batch: Batch, state: Any = (), key: jax.Array | None = None
-    ) -> Losses:
-        """See `Objective`."""
-        values = losses.proxy_nca_loss(
-            outputs.embedding,
-            batch["label"],
-            outputs.proxies(),
-            scale=self.scale,
-            include_positive=self.include_positive,
-            mask=batch["mask"],
-        )
-        return *_masked(values, batch), state
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyAnchor(Objective):
-    """`losses.proxy_anchor_loss`; the proxies are the rows of the model's classifier (arXiv:2003.13911).
-
-    Attributes:
-        margin: in [0, 1].
-        scale: > 0.
-    """
-
-    margin: float = 0.1
-    scale: float = 32.0
-
-    def loss(
-        self, outputs: Embedded, batch: Batch, state: Any = (), key: jax.Array | None = None
-    ) -> Losses:
-        """See `Objective`."""
-        values = losses.proxy_anchor_loss(
-            outputs.embedding,
-            batch["label"],
-            outputs.proxies(),
-            margin=self.margin,
-            scale=self.scale,
-            mask=batch["mask"],
-            axis_name=AXIS,
-        )
-        return *_masked(values, batch), state
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarginSoftmax(Objective):
-    """The softmax of `FaceRecognition` over the model's classifier, to be summed with other objectives.
-
-    Attributes:
-        margin: any margin softmax; its statistics are the state.
-    """
-
-    margin: Margin = field(default_factory=CosFace)
-
-    def init(self, data: TrainingData | None) -> Any:
-        """The margin's statistics."""
-        return self.margin.init()
-
-    def loss(
-        self, outputs: Embedded, batch: Batch, state: Any = (), key: jax.Array | None = None
-    ) -> Losses:
-        """See `Objective`."""
-        if outputs.classifier is None:
-            raise ValueError(
-                "the softmax is over the rows of the model's classifier, but it has none; say "
-                f"--model.num-classes {outputs.num_classes}"
-            )
-        found = losses.linear_softmax_cross_entropy(
-            outputs.embedding,
-            outputs.classifier,
-            jnp.where(batch["mask"], batch["label"], IGNORED),
-            margin=self.margin,
-            margin_state=state,
-            ignore_label=IGNORED,
-            num_classes=outputs.num_classes,
-            axis_name=AXIS,
-        )
-        return *_masked(found.loss, batch), found.margin_state
-
-
-@dataclass(frozen=True, kw_only=True)
-class Center(Objective):
-    """`losses.center_loss` (Wen et al. 2016): a centre for each class, moved by a rule of its own.
-
-    To be summed with a softmax, `Sum((MarginSoftmax(), 1.0), (Center(...), 0.003))`: alone, all
-    embeddings may meet in one point.
-
-    Attributes:
-        embedding_size: E, as the model has.
-        rate: in [0, 1], how fast the centres follow their examples; the paper's alpha.
-    """
-
-    embedding_size: int
-    rate: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a size or a rate that cannot be."""
-        check_positive("embedding_size", self.embedding_size)
-        check_range("rate", self.rate, 0.0, 1.0)
-
-    def init(self, data: TrainingData | None) -> jax.Array:
-        """The centres [C, E], at the origin."""
-        return jnp.zeros((known_data(data, self).classes, self.embedding_size))
-
-    def loss(
-        self, outputs: Embedded, batch: Batch, state: Any = (), key: jax.Array | None = None
-    ) -> Losses:
-        """See `Objective`; the centres move after the loss."""
-        found = outputs.embedding.shape[1]
-        if found != self.embedding_size:
-            raise ValueError(
-                f"Center's embedding_size is {self.embedding_size}, but the model gives embeddings of "
-                f"{found} numbers; say --task.objective.embedding-size {found}"
-            )
-        labels, mask = batch["label"], batch["mask"]
-        values = losses.center_loss(outputs.embedding, labels, state, mask=mask)
-        centers = losses.updated_centers(
-            state, outputs.embedding, labels, rate=self.rate, mask=mask, axis_name=AXIS
-        )
-        return *_masked(values, batch), centers

@@ -17,7 +17,7 @@ from jaxcv.data import COCODetection
 from jaxcv.devices import AXIS
 from jaxcv.image import IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomHorizontalFlip
 from jaxcv.models import ResNetBackbone, RetinaNet
-from jaxcv.tasks import Detection
+from jaxcv.tasks import BoxSmoothL1, Detection
 from jaxcv.tasks.detection.assignment import MaxIoU
 from jaxcv.train import (
     SGD,
@@ -45,7 +45,7 @@ def experiment() -> Experiment:
         task=Detection(
             num_classes=80,
             assigner=MaxIoU(positive=0.5, negative=0.4),
-            box_loss="smooth_l1",
+            box_loss=BoxSmoothL1(),
             iou_threshold=0.5,
         ),
         optimizer=Optimizer(

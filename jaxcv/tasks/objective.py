@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,32 @@ class Objective(abc.ABC):
     One without state only has to implement `loss`.
     """
 
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The objectives that it is made of: those among its fields."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(value for value in values if isinstance(value, Objective))
+
+    @property
+    def views(self) -> int:
+        """How many times each image of a batch is there, each time augmented anew, see `Task.views`.
+
+        Raises:
+            ValueError: where two of its parts compare different numbers of views.
+        """
+        numbers = {part.views for part in self.parts} - {1}
+        if len(numbers) > 1:
+            raise ValueError(
+                f"the parts of {type(self).__name__} compare {sorted(numbers)} views of each image, but "
+                "a batch has each image one number of times"
+            )
+        return max(numbers, default=1)
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether it, or a part, looks at `batch["unprocessed_image"]`, see `loss`."""
+        return any(part.sees_images for part in self.parts)
+
     def init(self, data: TrainingData | None) -> Any:
         """The state before the first step, a pytree of arrays; () where there is none.
 
@@ -51,7 +78,8 @@ class Objective(abc.ABC):
             outputs: what the task hands over of the model's outputs, such as logits [B, ..., C].
             batch: as the task hands it over: `mask` [B], False for padding; the labels, where integer
                 labels of what counts for nothing are `IGNORED`; `record` and `epoch` [B], which
-                training record a row is, on which pass over them; `image`, as the model sees it.
+                training record a row is, on which pass over them; `image`, as the model sees it;
+                `unprocessed_image`, the same augmented but not preprocessed.
             state: from `init`, or of the step before.
             key: PRNG key of this step and device.
 
@@ -89,6 +117,11 @@ class Sum(Objective):
                 "in Sum((CrossEntropy(), 1.0), (Dice(), 0.5))"
             )
         object.__setattr__(self, "terms", tuple((part, weight) for part, weight in parts or terms))
+
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """Those that are summed."""
+        return tuple(part for part, _ in self.terms)
 
     def init(self, data: TrainingData | None) -> tuple[Any, ...]:
         """The states of all."""
@@ -175,6 +208,21 @@ def counted(values: jax.Array, batch: Batch, state: Any = ()) -> Losses:
     return jnp.where(valid, values, 0.0), valid.astype(jnp.float32), state
 
 
+def counted_like(values: jax.Array, batch: Batch, weights: jax.Array) -> jax.Array:
+    """A loss of each label, whose mean over an example counts as often as another objective does there.
+
+    Args:
+        values: [B, ...] one for each label.
+        batch: as it was handed to the objective.
+        weights: [B] of the other objective.
+
+    Returns:
+        [B] float32, to be added to the other's values.
+    """
+    values, places = (sum_per_example(x) for x in counted(values, batch)[:2])
+    return values * weights / jnp.where(places > 0, places, 1.0)
+
+
 def check_objective(
     objective: Objective, outputs: Any, labels: jax.ShapeDtypeStruct, num_classes: int | None
 ) -> None:
@@ -189,6 +237,10 @@ def check_objective(
     Raises:
         ValueError: from the loss, for settings or shapes that do not fit.
     """
+    if objective.sees_images:  # There are none here; its parts are checked where they see none.
+        for part in objective.parts:
+            check_objective(part, outputs, labels, num_classes)
+        return
     rows = labels.shape[0]
     number = jax.ShapeDtypeStruct((rows,), jnp.int32)
     batch = {
@@ -199,6 +251,9 @@ def check_objective(
     }
 
     def one_device(outputs: Any, batch: Batch) -> Losses:
+        if objective.views > 1:
+            repeated = jax.tree.map(lambda x: jnp.repeat(x, objective.views, 0), (outputs, batch))
+            outputs, batch = repeated
         data = TrainingData(num_examples=rows, num_classes=num_classes)
         return objective.loss(outputs, batch, objective.init(data), jax.random.key(0))
 

@@ -30,9 +30,11 @@ from jaxcv.train.parallel import DeviceMap
 from jaxcv.train.parameter_groups import ParameterGroup
 from jaxcv.train.run import Run, SetupError, open_run, open_workdir
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
+from jaxcv.train.settling import settled
 from jaxcv.train.state import TrainState, chosen_variables, create_state
 from jaxcv.train.step import make_eval_step, make_predict_step, make_train_step
 from jaxcv.train.task import Headline, Task
+from jaxcv.train.trained import TrainedModel
 from jaxcv.train.training_data import TrainingData
 from jaxcv.train.window import NonFiniteError
 
@@ -68,6 +70,7 @@ __all__ = [
     "Step",
     "Task",
     "TrainState",
+    "TrainedModel",
     "TrainingData",
     "chosen_variables",
     "collect_environment",
@@ -84,6 +87,7 @@ __all__ = [
     "predict_test",
     "read_config",
     "scalars",
+    "settled",
     "train",
     "write_config",
 ]

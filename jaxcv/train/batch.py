@@ -17,6 +17,13 @@ Mixing = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array,
 Preprocessing = Callable[[jax.Array], jax.Array]
 
 
+def repeat_rows(batch: Batch, views: int) -> Batch:
+    """Each row `views` times, one after the other: augmented, they are views of one image."""
+    if views == 1:
+        return batch
+    return jax.tree.map(lambda x: jnp.repeat(x, views, axis=0), batch)
+
+
 def augment_batch(
     key: jax.Array,
     batch: Batch,

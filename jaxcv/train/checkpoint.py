@@ -218,6 +218,34 @@ class Checkpoints:
         with _orbax() as checkpointer:
             return checkpointer.restore(self.path(step) / _ARRAYS, like)
 
+    def shapes(self, step: int) -> dict[str, Any]:
+        """The arrays of a checkpoint as nested dicts of `jax.ShapeDtypeStruct`, {} for empty parts."""
+        with _orbax() as checkpointer:
+            found = checkpointer.metadata(self.path(step) / _ARRAYS).item_metadata.tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), found)
+
+    def read(self, step: int, shapes: dict[str, Any]) -> dict[str, Any]:
+        """Reads parts of one checkpoint, verified, into this host's memory.
+
+        Args:
+            step: which one.
+            shapes: what is wanted of `shapes(step)`.
+
+        Raises:
+            CheckpointError: where the checkpoint is damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        self.verify(step)
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(
+                self.path(step) / _ARRAYS,
+                args=ocp.args.PyTreeRestore(
+                    item=shapes, restore_args=restore_args, partial_restore=True
+                ),
+            )
+
     def restore_newest(self, like: State) -> State | None:
         """Reads the newest checkpoint that is whole, or gives None; damaged ones are set aside.
 

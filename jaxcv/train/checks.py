@@ -52,6 +52,11 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
             f"{device_map.count} devices has {rows} rows of a batch of {experiment.batch_size}; a "
             f"multiple of {group} is wanted"
         )
+    if experiment.mix is not None and experiment.task.views > 1:
+        raise SetupError(
+            f"{type(experiment.mix).__name__} joins neighbouring rows, but the task's objective compares "
+            f"{experiment.task.views} views of each image, which are neighbours; leave mix out"
+        )
     if not 0 <= experiment.min_visibility <= 1:
         raise SetupError(
             f"min_visibility is {experiment.min_visibility}, but a fraction in [0, 1] is wanted"
@@ -107,6 +112,20 @@ def check_classes(experiment: Experiment, source: Source) -> None:
         )
 
 
+def augmented_image(experiment: Experiment, source: Source) -> jax.ShapeDtypeStruct:
+    """The shape [1, H, W, C] and dtype of a training image after augmentation, before preprocessing."""
+    record = source[0]["image"]
+    cut = getattr(source, "random_resized_crop", None)
+    seen = record.shape if cut is None else (*cut.size, record.shape[-1])
+
+    def augmented(images: jax.Array) -> jax.Array:
+        for transform in experiment.augment:
+            images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
+        return images
+
+    return jax.eval_shape(augmented, jax.ShapeDtypeStruct((1, *seen), record.dtype))
+
+
 def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]:
     """Gives the shape of an image as the model sees it.
 
@@ -115,20 +134,12 @@ def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]
     """
     record = source[0]["image"]
     image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
-    cut = getattr(source, "random_resized_crop", None)
-    seen = record.shape if cut is None else (*cut.size, record.shape[-1])
-    training_image = jax.ShapeDtypeStruct((1, *seen), record.dtype)
 
     def evaluated(images: jax.Array) -> jax.Array:
         return preprocess_batch({"image": images}, experiment.preprocess)["image"]
 
-    def trained(images: jax.Array) -> jax.Array:
-        for transform in experiment.augment:
-            images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
-        return evaluated(images)
-
     shape = jax.eval_shape(evaluated, image).shape
-    augmented = jax.eval_shape(trained, training_image).shape
+    augmented = jax.eval_shape(evaluated, augmented_image(experiment, source)).shape
     if shape != augmented:
         raise SetupError(
             f"augmentation gives images of {list(augmented[1:])}, but evaluation has {list(shape[1:])}; "

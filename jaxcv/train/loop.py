@@ -59,9 +59,10 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         >>> train(digits_lenet.experiment(), "runs/digits")  # doctest: +SKIP
     """
     # Everything is opened and checked before the first byte is written.
-    run = open_run(experiment, runtime)
-    feed, evaluate = run.train_feed(), make_evaluator(run)
     workdir = Path(workdir)
+    run = open_run(experiment, runtime, workdir)
+    experiment = run.experiment  # with what is settled when a run starts
+    feed, evaluate = run.train_feed(), make_evaluator(run)
     checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)

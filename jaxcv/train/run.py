@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jaxcv.data import Batches, ImageReader, Source, materialize, resident_bytes
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import (
     SetupError,
+    augmented_image,
     check_annotations,
     check_classes,
     check_images,
@@ -27,6 +28,7 @@ from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.optimizer import LAMB, LARS, Muon
 from jaxcv.train.parallel import DeviceMap, is_sharded
+from jaxcv.train.settling import earlier_task, settled
 from jaxcv.train.state import TrainState, create_state, state_layout
 from jaxcv.train.training_data import TrainingData
 
@@ -154,8 +156,15 @@ class Run:
         return StreamFeed(batches, self.device_map)
 
 
-def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
+def open_run(
+    experiment: Experiment, runtime: Runtime | None = None, workdir: str | Path | None = None
+) -> Run:
     """Opens the data, chooses the devices, and checks that everything fits together.
+
+    Args:
+        experiment: what is trained.
+        runtime: how to use the machine.
+        workdir: of the run, if it has one: what was settled when it started stays, see `settling`.
 
     Raises:
         SetupError: where it does not, in one line that says what was found and what is wanted.
@@ -173,6 +182,14 @@ def open_run(experiment: Experiment, runtime: Runtime | None = None) -> Run:
     check_annotations(experiment, train_source)
     check_classes(experiment, train_source)
     image_shape = check_images(experiment, train_source)
+    data = TrainingData(
+        num_examples=len(train_source),
+        num_classes=experiment.task.class_count(),
+        source=train_source,
+        image_shape=augmented_image(experiment, train_source).shape[1:],
+    )
+    earlier = None if workdir is None else earlier_task(workdir)
+    experiment = replace(experiment, task=settled(experiment.task, data, earlier))
     shapes = check_model(experiment, image_shape)
     total_steps = experiment.total_steps(len(train_source))
     layout = state_layout(
@@ -212,7 +229,7 @@ def open_workdir(
         ValueError: where there is no such checkpoint, it is damaged, or the data are gone.
     """
     workdir = Path(workdir)
-    run = open_run(experiment or read_config(workdir / "config.json"), runtime)
+    run = open_run(experiment or read_config(workdir / "config.json"), runtime, workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", run.experiment.keep)
     steps = checkpoints.steps()
     if not steps:

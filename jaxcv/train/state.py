@@ -76,7 +76,7 @@ def create_state(
     """
     init_key, run_key = jax.random.split(jax.random.key(seed))
 
-    def init() -> TrainState:
+    def init(task_state: Any) -> TrainState:
         # Jitted as a whole, so that a large model is initialised in one dispatch and its forward
         # pass, which only tells the shapes, is never computed.
         variables = nn.unbox(_init_variables(model, image_shape, init_key))
@@ -85,7 +85,7 @@ def create_state(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=variables,
-            task_state=() if task is None else task.init_state(data),
+            task_state=task_state,
             opt_state=optimizer.init(params),
             key=run_key,
             ema={"params": params, **variables} if ema else None,
@@ -93,7 +93,9 @@ def create_state(
             skipped_in_a_row=jnp.zeros((), jnp.int32),
         )
 
-    return jax.jit(init, out_shardings=shardings)()
+    # Handed over, since what the program itself holds, a teacher's weights, would be compiled into it.
+    task_state = () if task is None else task.init_state(data)
+    return jax.jit(init, out_shardings=shardings)(task_state)
 
 
 def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> Variables:

@@ -28,6 +28,7 @@ from jaxcv.train.batch import (
     augment_batch,
     mix_batch,
     preprocess_batch,
+    repeat_rows,
 )
 from jaxcv.train.gradients import global_norm, sum_over_devices
 from jaxcv.train.state import TrainState, Variables
@@ -172,6 +173,7 @@ def make_train_step(
         augment_key, mix_key, dropout_key = jax.random.split(key, 3)
         device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(AXIS))
 
+        batch = repeat_rows(batch, task.views)
         batch = augment_batch(
             augment_key,
             batch,
@@ -182,7 +184,8 @@ def make_train_step(
             visit_key=jax.random.fold_in(state.key, jnp.uint32(2**32 - 1)),
         )
         batch = mix_batch(mix_key, batch, mix, task)
-        batch = preprocess_batch(batch, preprocess)
+        # A teacher preprocesses in its own way; where nobody looks at it, XLA leaves the copy out.
+        batch = preprocess_batch({**batch, "unprocessed_image": batch["image"]}, preprocess)
 
         gradients, sums, (model_state, task_state) = device_sums(state, batch, device_key)
         gradients = sum_over_devices(gradients, sharded)

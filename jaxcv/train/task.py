@@ -67,6 +67,15 @@ class Task(abc.ABC):
             images: [B,H,W,C], its input.
         """
 
+    @property
+    def views(self) -> int:
+        """How many times each image of a training batch is there, each time augmented anew.
+
+        The copies of an image are neighbouring rows of one device, with one `record`. A task with an
+        `objective` has as many as that compares.
+        """
+        return getattr(getattr(self, "objective", None), "views", 1)
+
     def init_state(self, data: TrainingData | None = None) -> Any:
         """What the objective carries from step to step, such as a margin's statistics: a pytree.
 

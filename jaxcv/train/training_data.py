@@ -18,11 +18,14 @@ class TrainingData:
         num_examples: how many there are; `batch["record"]` lies below it.
         num_classes: number of classes C; None where labels are not classes.
         source: the records; None where only shapes matter, since a checkpoint replaces the values.
+        image_shape: (H, W, C) of an image after augmentation, before preprocessing; None where it is
+            not known.
     """
 
     num_examples: int
     num_classes: int | None
     source: Source | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     @property
     def classes(self) -> int:

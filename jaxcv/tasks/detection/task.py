@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,24 @@ import numpy as np
 
 from jaxcv import losses
 from jaxcv.image import clip_boxes, select_detections
-from jaxcv.losses.hard_examples import hardest
 from jaxcv.metrics.detection import detection_summary
 from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summary
 from jaxcv.models.detection import DetectionOutputs
+from jaxcv.tasks.classification.objectives import SigmoidFocal
 from jaxcv.tasks.detection.assignment import Assigner, CenterSampling
 from jaxcv.tasks.detection.assignment.assignment import inside
+from jaxcv.tasks.detection.objectives import (
+    BoxLoss,
+    BoxSmoothL1,
+    CIoU,
+    DIoU,
+    GIoU,
+    HardNegatives,
+    IoU,
+)
+from jaxcv.tasks.objective import IGNORED, Objective, check_objective, loss_per_example
 from jaxcv.train.task import Batch, Headline, Task
-
-BoxLoss = Literal["giou", "diou", "ciou", "iou", "smooth_l1"]
+from jaxcv.train.training_data import TrainingData
 
 
 class Targets(NamedTuple):
@@ -51,12 +60,12 @@ class Detection(Task):
     Attributes:
         num_classes: number of classes C.
         assigner: which anchors are to find which object: `CenterSampling`, `MaxIoU`, `ATSS`.
-        classification: "focal", a sigmoid for each class (Lin et al. 2017, arXiv:1708.02002), or
-            "softmax", over the classes and no object, with the hardest negatives (Liu et al. 2016,
-            arXiv:1512.02325); the model then needs `background=True`.
-        focal_gamma, focal_alpha: of the focal loss.
-        hard_negatives: with "softmax", negatives per positive that count, those with the highest loss.
-        box_loss: on decoded boxes, or "smooth_l1" on the model's own terms.
+        class_loss: of the classes of all anchors: any objective of `Classification` that has a loss of
+            each label. One on a sigmoid for each class, such as `SigmoidFocal`, `EqualizedFocal` or
+            `Asymmetric`; or, with `background`, one on a softmax, such as `HardNegatives`.
+        background: whether the model has a logit for no object, the last one (`background=True` there
+            too), so that scores are a softmax over it and the classes.
+        box_loss: on decoded boxes `GIoU`, `DIoU`, `CIoU`, `IoU`, or `BoxSmoothL1` on the model's terms.
         box_weight, centerness_weight: weights of those parts of the loss.
         score_threshold: least score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better one stays.
@@ -65,11 +74,9 @@ class Detection(Task):
 
     num_classes: int
     assigner: Assigner = field(default_factory=CenterSampling)
-    classification: Literal["focal", "softmax"] = "focal"
-    focal_gamma: float = 2.0
-    focal_alpha: float = 0.25
-    hard_negatives: float = 3.0
-    box_loss: BoxLoss = "giou"
+    class_loss: Objective = field(default_factory=lambda: SigmoidFocal(alpha=0.25))
+    background: bool = False
+    box_loss: BoxLoss = field(default_factory=GIoU)
     box_weight: float = 1.0
     centerness_weight: float = 1.0
     score_threshold: float = 0.05
@@ -80,6 +87,35 @@ class Detection(Task):
     least_weight = 1.0
     annotations = ("boxes", "classes", "ignored", "area", "placement")
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for hard negatives without a logit for no object."""
+        if isinstance(self.class_loss, HardNegatives) and not self.background:
+            raise ValueError(
+                "HardNegatives chooses among the anchors without an object, which need a logit of their "
+                "own; say --task.background True --model.background True"
+            )
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Turns the fields of earlier versions' config.json into objectives."""
+        gamma, alpha = fields.pop("focal_gamma", 2.0), fields.pop("focal_alpha", 0.25)
+        per_positive = fields.pop("hard_negatives", 3.0)
+        classification = fields.pop("classification", None)
+        if classification == "focal":
+            fields["class_loss"] = SigmoidFocal(gamma=gamma, alpha=alpha)
+        elif classification == "softmax":
+            fields["class_loss"] = HardNegatives(per_positive=per_positive)
+            fields["background"] = True
+        if isinstance(fields.get("box_loss"), str):
+            fields["box_loss"] = {
+                "iou": IoU(),
+                "giou": GIoU(),
+                "diou": DIoU(),
+                "ciou": CIoU(),
+                "smooth_l1": BoxSmoothL1(),
+            }[fields["box_loss"]]
+        return fields
+
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
         """Wants `DetectionOutputs` of as many classes as the task has."""
         if not isinstance(outputs, DetectionOutputs):
@@ -87,14 +123,15 @@ class Detection(Task):
                 f"the model gives {type(outputs).__name__}, but the task wants DetectionOutputs; take a "
                 "model of jaxcv.models.detection"
             )
-        softmax = self.classification == "softmax"
-        wanted, found = self.num_classes + softmax, outputs.logits.shape[-1]
+        wanted, found = self.num_classes + self.background, outputs.logits.shape[-1]
         if found == wanted:
+            labels = jax.ShapeDtypeStruct(outputs.logits.shape[:-1], jnp.int32)
+            check_objective(self.class_loss, outputs.logits, labels, self.num_classes)
             return
-        if found == self.num_classes + (not softmax):
+        if found == self.num_classes + (not self.background):
             raise ValueError(
-                f'the task\'s classification is "{self.classification}", which wants {wanted} logits, '
-                f"but the model gives {found}; say --model.background {softmax}"
+                f"the task's background is {self.background}, which wants {wanted} logits, but the model "
+                f"gives {found}; say --model.background {self.background}"
             )
         raise ValueError(
             f"the model gives {found} logits for each box, but the task wants {wanted}; say "
@@ -104,6 +141,10 @@ class Detection(Task):
     def class_count(self) -> int:
         """Classes of objects; no object is none of them."""
         return self.num_classes
+
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """That of the class loss."""
+        return self.class_loss.init(data)
 
     def targets(self, outputs: DetectionOutputs, batch: Batch) -> Targets:
         """Assigns the objects of each image to the anchors; a padding row has nothing that counts."""
@@ -128,63 +169,63 @@ class Detection(Task):
         self, outputs: DetectionOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, Any]:
         """Sums of each image's losses, and its positive anchors; see the class."""
+        values, weights, _, state = self.loss_and_metrics(outputs, batch, state, key)
+        return values, weights, state
+
+    def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
+        """Sums of the parts of the loss; what is found is told by `aggregate`.
+
+        An objective with a state judges the classes as at the start of training.
+        """
         targets = self.targets(outputs, batch)
-        class_loss, box_loss, centerness_loss = self._parts(outputs, targets)
+        start = self.init_state(TrainingData(num_examples=0, num_classes=self.num_classes))
+        parts, _ = self._parts(outputs, batch, targets, start, None)
+        return self._metrics(batch, targets, parts)
+
+    def loss_and_metrics(
+        self,
+        outputs: DetectionOutputs,
+        batch: Batch,
+        state: Any = (),
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, DetectionLosses, Any]:
+        """As `loss`, with sums of the same parts."""
+        targets = self.targets(outputs, batch)
+        parts, state = self._parts(outputs, batch, targets, state, key)
+        class_loss, box_loss, centerness_loss = parts
         values = class_loss + self.box_weight * box_loss + self.centerness_weight * centerness_loss
-        return values, jnp.sum(targets.positive, axis=1, dtype=jnp.float32), state
+        weights = jnp.sum(targets.positive, axis=1, dtype=jnp.float32)
+        return values, weights, self._metrics(batch, targets, parts), state
 
     def _parts(
-        self, outputs: DetectionOutputs, targets: Targets
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The three parts of the loss, [B] each."""
+        self,
+        outputs: DetectionOutputs,
+        batch: Batch,
+        targets: Targets,
+        state: Any,
+        key: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Any]:
+        """The three parts of the loss, [B] each, and the next state."""
         found, centers = targets.positive, outputs.anchors.centers
         # Where nothing is to be found, a box like the anchor's: what is computed there is finite.
         boxes = jnp.where(found[..., None], targets.boxes, outputs.anchors.boxes)
-        box_losses = self._box_losses(outputs, boxes)
+        box_losses = self.box_loss.of_anchors(outputs, boxes)
         centerness_loss = jnp.zeros(len(found))
         if outputs.centerness is not None:
             centerness = losses.sigmoid_cross_entropy(
                 outputs.centerness, centerness_of(centers, boxes)
             )
             centerness_loss = jnp.sum(jnp.where(found, centerness, 0.0), axis=1)
-        return (
-            self._class_loss(outputs.logits, targets),
-            jnp.sum(jnp.where(found, box_losses, 0.0), axis=1),
-            centerness_loss,
+        labels = jnp.where(targets.counted, targets.classes, IGNORED)
+        class_loss, _, state = loss_per_example(
+            self.class_loss, outputs.logits, {**batch, "label": labels}, state, key
         )
+        box_loss = jnp.sum(jnp.where(found, box_losses, 0.0), axis=1)
+        return (class_loss, box_loss, centerness_loss), state
 
-    def _class_loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
-        """[B] sums over the anchors that count."""
-        if self.classification == "focal":
-            labels = targets.classes[..., None] == jnp.arange(self.num_classes)
-            values = losses.sigmoid_focal_loss(
-                logits, labels, gamma=self.focal_gamma, alpha=self.focal_alpha
-            )
-            return jnp.sum(jnp.where(targets.counted[..., None], values, 0.0), axis=(1, 2))
-        values = losses.softmax_cross_entropy(logits, targets.classes)
-        negative = targets.counted & ~targets.positive
-        positives = jnp.sum(targets.positive, axis=1)
-        number = jnp.ceil(self.hard_negatives * jnp.maximum(positives, 1)).astype(jnp.int32)
-        kept = targets.positive | hardest(values, negative, number)
-        return jnp.sum(jnp.where(kept, values, 0.0), axis=1)
-
-    def _box_losses(self, outputs: DetectionOutputs, boxes: jax.Array) -> jax.Array:
-        """[B, N]."""
-        if self.box_loss == "smooth_l1":
-            wanted = outputs.coding.encode(boxes, outputs.anchors.boxes)
-            return losses.smooth_l1_loss(outputs.regression, wanted)
-        on_boxes = {
-            "giou": losses.giou_loss,
-            "diou": losses.diou_loss,
-            "ciou": losses.ciou_loss,
-            "iou": losses.iou_loss,
-        }
-        return on_boxes[self.box_loss](outputs.boxes(), boxes)
-
-    def metrics(self, outputs: DetectionOutputs, batch: Batch) -> DetectionLosses:
-        """Sums of the parts of the loss; what is found is told by `aggregate`."""
-        targets = self.targets(outputs, batch)
-        parts = self._parts(outputs, targets)
+    def _metrics(
+        self, batch: Batch, targets: Targets, parts: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> DetectionLosses:
         objects = (batch["classes"] >= 0) & ~batch["ignored"] & batch["mask"][:, None]
         return DetectionLosses(
             jnp.sum(batch["mask"]),
@@ -212,10 +253,7 @@ class Detection(Task):
     def scores(self, outputs: DetectionOutputs) -> jax.Array:
         """[B, N, C] in [0, 1]: probability of a class, times that of lying centrally in an object."""
         logits = outputs.logits.astype(jnp.float32)
-        if self.classification == "softmax":
-            scores = jax.nn.softmax(logits)[..., :-1]
-        else:
-            scores = jax.nn.sigmoid(logits)
+        scores = jax.nn.softmax(logits)[..., :-1] if self.background else jax.nn.sigmoid(logits)
         if outputs.centerness is not None:
             scores = scores * jax.nn.sigmoid(outputs.centerness)[..., None]
         return scores

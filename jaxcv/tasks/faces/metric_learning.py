@@ -1,90 +1,46 @@
-"""Embeddings learned from the pairs and triplets of a batch, without a class matrix."""
+"""Embeddings learned by comparing the pictures of a batch, with each other or with proxies of classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcv import losses
-from jaxcv.devices import AXIS
 from jaxcv.metrics.margin import MarginMetrics
 from jaxcv.models import EmbeddingOutputs
+from jaxcv.tasks.faces.objectives import Triplet
+from jaxcv.tasks.faces.objectives.embedded import Embedded
 from jaxcv.tasks.faces.recognition import (
     check_embeddings,
     compare_all_pairs,
     verification_headlines,
 )
+from jaxcv.tasks.objective import Objective, check_objective, loss_per_example, with_ignored
 from jaxcv.train.task import Batch, Headline, Task
-
-
-@runtime_checkable
-class PairObjective(Protocol):
-    """A frozen dataclass that gives a loss for each row of a batch spread over devices."""
-
-    def of_batch(self, embeddings: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
-        """Gives [B] float32 from embeddings [B,D], labels [B] and mask [B] of this device."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Triplet:
-    """`losses.batch_triplet_loss` on unit vectors (Schroff et al. 2015; Hermans et al. 2017).
-
-    Attributes:
-        mining: which triplets of the batch count.
-        margin: least difference of the distances, >= 0, or "soft".
-    """
-
-    mining: Literal["all", "violating", "hard", "semi_hard"] = "hard"
-    margin: float | Literal["soft"] = 0.2
-
-    def of_batch(self, embeddings: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
-        """See `PairObjective`."""
-        return losses.batch_triplet_loss(
-            losses.l2_normalize(embeddings),
-            labels,
-            mining=self.mining,
-            margin=self.margin,
-            mask=mask,
-            axis_name=AXIS,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisedContrastive:
-    """`losses.supervised_contrastive_loss` (Khosla et al. 2020).
-
-    Attributes:
-        temperature: > 0.
-    """
-
-    temperature: float = 0.1
-
-    def of_batch(self, embeddings: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
-        """See `PairObjective`."""
-        return losses.supervised_contrastive_loss(
-            embeddings, labels, temperature=self.temperature, mask=mask, axis_name=AXIS
-        )
+from jaxcv.train.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricLearning(Task):
-    """Embeddings by a loss on the pairs within a batch; evaluated as `FaceRecognition` is.
+    """Embeddings by an objective that compares them; evaluated as `FaceRecognition` is.
 
-    The batch must hold several pictures of a person: `Experiment.images_per_identity`.
+    For objectives on pairs and triplets the batch must hold several pictures of a person:
+    `Experiment.images_per_identity`.
 
     Attributes:
         num_classes: people of the training set.
-        objective: the loss.
+        objective: what is minimised: on pairs and triplets `Triplet`, `Contrastive`, `LiftedStructure`,
+            `MultiSimilarity`, `Circle`, `RankedList`, `NPairs`, `NTXent`, `SupervisedContrastive`; with
+            the model's classifier as proxies `ProxyNCA`, `ProxyAnchor`, `MarginSoftmax`; with centres of
+            its own `Center`; or a `Sum` of some.
         false_accept_rates: at which evaluation tells the true accept rate.
     """
 
     num_classes: int
-    objective: PairObjective = Triplet()
+    objective: Objective = field(default_factory=Triplet)
     false_accept_rates: tuple[float, ...] = (0.01, 0.001)
 
     def class_count(self) -> int:
@@ -92,15 +48,28 @@ class MetricLearning(Task):
         return self.num_classes
 
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
-        """Wants embeddings [B,D]."""
+        """Wants embeddings [B,D], and what else the objective reads."""
         check_embeddings(outputs, images)
+        labels = jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
+        check_objective(self.objective, self._embedded(outputs), labels, self.num_classes)
+
+    def init_state(self, data: TrainingData | None = None) -> Any:
+        """That of the objective."""
+        return self.objective.init(data)
 
     def loss(
         self, outputs: EmbeddingOutputs, batch: Batch, state: Any = (), key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, Any]:
         """The objective per row of the batch of all devices."""
-        values = self.objective.of_batch(outputs.embedding, batch["label"], batch["mask"])
-        return jnp.where(batch["mask"], values, 0.0), batch["mask"].astype(jnp.float32), state
+        rows = with_ignored(batch)
+        return loss_per_example(self.objective, self._embedded(outputs), rows, state, key)
+
+    def _embedded(self, outputs: EmbeddingOutputs) -> Embedded:
+        return Embedded(
+            embedding=outputs.embedding,
+            classifier=outputs.classifier,
+            num_classes=self.num_classes,
+        )
 
     def metrics(self, outputs: EmbeddingOutputs, batch: Batch) -> MarginMetrics:
         """The number of rows."""

@@ -12,7 +12,18 @@ from jaxcv import losses
 from jaxcv.image import DeltaCoding, DistanceCoding
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.models.detection import DetectionOutputs, grid_anchors
-from jaxcv.tasks import AXIS, Detection
+from jaxcv.tasks import (
+    AXIS,
+    Asymmetric,
+    BoxSmoothL1,
+    CIoU,
+    Detection,
+    DIoU,
+    GIoU,
+    HardNegatives,
+    IoU,
+    SigmoidFocal,
+)
 from jaxcv.tasks.detection.assignment import ATSS, MaxIoU
 from jaxcv.tasks.detection.task import centerness_of, in_original
 from jaxcv.train import DeviceMap, create_state, make_eval_step, make_train_step
@@ -77,9 +88,11 @@ def parts_by_loops(task, out, examples):
             for c in range(C):
                 p = 1 / (1 + np.exp(-float(out.logits[i, n, c])))
                 if positive and c == examples["classes"][i, row]:
-                    total[i] -= task.focal_alpha * (1 - p) ** task.focal_gamma * np.log(p)
+                    total[i] -= task.class_loss.alpha * (1 - p) ** task.class_loss.gamma * np.log(p)
                 else:
-                    total[i] -= (1 - task.focal_alpha) * p**task.focal_gamma * np.log(1 - p)
+                    total[i] -= (
+                        (1 - task.class_loss.alpha) * p**task.class_loss.gamma * np.log(1 - p)
+                    )
             if positive:
                 count[i] += 1
                 truth = examples["boxes"][i, row]
@@ -125,12 +138,13 @@ def test_anchors_in_an_ignored_object_have_no_gradient():
     assert not np.any(gradient[3])
 
 
-@pytest.mark.parametrize("classification", ["focal", "softmax"])
-@pytest.mark.parametrize("box_loss", ["giou", "diou", "ciou", "iou", "smooth_l1"])
-def test_losses_are_finite_where_networks_go_astray(classification, box_loss):
-    task = Detection(num_classes=C, classification=classification, box_loss=box_loss)
+@pytest.mark.parametrize("class_loss", [SigmoidFocal(), Asymmetric(), HardNegatives()])
+@pytest.mark.parametrize("box_loss", [GIoU(), DIoU(), CIoU(), IoU(), BoxSmoothL1()])
+def test_losses_are_finite_where_networks_go_astray(class_loss, box_loss):
+    background = isinstance(class_loss, HardNegatives)
+    task = Detection(num_classes=C, class_loss=class_loss, background=background, box_loss=box_loss)
     for scale in (0.0, 1e4, -1e4):
-        out = outputs(background=classification == "softmax", coding=DeltaCoding())
+        out = outputs(background=background, coding=DeltaCoding())
         out = out.replace(
             logits=scale * out.logits,
             regression=scale * out.regression,
@@ -150,10 +164,15 @@ def test_losses_are_finite_where_networks_go_astray(classification, box_loss):
 
 
 def test_softmax_counts_the_hardest_negatives():
-    task = Detection(num_classes=C, classification="softmax", hard_negatives=2.0, assigner=MaxIoU())
+    task = Detection(
+        num_classes=C,
+        class_loss=HardNegatives(per_positive=2.0),
+        background=True,
+        assigner=MaxIoU(),
+    )
     out, examples = outputs(background=True, centerness=False), batch()
     targets = task.targets(out, examples)
-    got = np.asarray(task._class_loss(out.logits, targets))
+    got = np.asarray(task._parts(out, examples, targets, (), None)[0][0])
     entropy = np.asarray(losses.softmax_cross_entropy(out.logits, targets.classes))
     for i in range(3):
         positive, counted = np.asarray(targets.positive[i]), np.asarray(targets.counted[i])
@@ -164,15 +183,17 @@ def test_softmax_counts_the_hardest_negatives():
 
 
 def test_smooth_l1_is_on_the_models_own_terms():
-    task = Detection(num_classes=C, box_loss="smooth_l1", assigner=ATSS(candidates=3))
+    task = Detection(num_classes=C, box_loss=BoxSmoothL1(), assigner=ATSS(candidates=3))
     out = outputs(centerness=False, coding=DeltaCoding())
     targets = task.targets(out, batch())
     perfect = out.replace(regression=out.coding.encode(targets.boxes, ANCHORS.boxes))
-    assert np.all(task._parts(perfect, targets)[1] < 1e-6)
+    assert np.all(task._parts(perfect, batch(), targets, (), None)[0][1] < 1e-6)
     off = perfect.replace(regression=perfect.regression.at[..., 0].add(3.0))
     # |3| - 1/2 for each positive anchor.
     np.testing.assert_allclose(
-        task._parts(off, targets)[1], 2.5 * np.asarray(targets.positive).sum(1), rtol=1e-5
+        task._parts(off, batch(), targets, (), None)[0][1],
+        2.5 * np.asarray(targets.positive).sum(1),
+        rtol=1e-5,
     )
 
 
@@ -221,7 +242,7 @@ def test_scores_are_probability_times_centerness():
     wanted = jax.nn.sigmoid(out.logits) * jax.nn.sigmoid(out.centerness)[..., None]
     np.testing.assert_allclose(task.scores(out), wanted, rtol=1e-6)
     out = outputs(background=True, centerness=False)
-    task = dataclasses.replace(task, classification="softmax")
+    task = dataclasses.replace(task, class_loss=HardNegatives(), background=True)
     np.testing.assert_allclose(
         task.scores(out).sum(-1), 1 - jax.nn.softmax(out.logits)[..., -1], rtol=1e-5
     )
@@ -245,7 +266,10 @@ def test_centerness_by_hand():
         (Detection(num_classes=C), jnp.zeros((B, 3)), "wants DetectionOutputs"),
         (Detection(num_classes=5), outputs(), "gives 3 logits for each box, but the task wants 5; say"),
         (Detection(num_classes=C), outputs(background=True), "say --model.background False"),
-        (Detection(num_classes=C, classification="softmax"), outputs(), "say --model.background True"),
+        (
+            Detection(num_classes=C, class_loss=HardNegatives(), background=True), outputs(),
+            "say --model.background True",
+        ),
     ],
 )  # fmt: skip
 def test_outputs_that_do_not_fit_say_what_to_change(task, out, message):

@@ -27,8 +27,8 @@ test-fast: env
 
 # On the versions of Colab's TPU runtime, with jax's build for CPUs: what depends on them, every notebook, and
 # what the notebooks' set-up adds to Colab's runtimes. These have Python 3.13: make test-colab PYTHON=python3.13
-COLAB_TESTS := tests/train tests/tasks tests/data tests/*/test_convolution.py tests/losses/test_linear_*.py \
-	tests/models/test_normalization.py tests/models/test_models_contract.py
+COLAB_TESTS := tests/train tests/tasks tests/data tests/*/test_convolution.py tests/losses/test_linear_kernels.py \
+	tests/losses/test_linear_sharded.py tests/models/test_normalization.py tests/models/test_models_contract.py
 
 test-colab:
 	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt TESTS='$(COLAB_TESTS)'

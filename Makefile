@@ -29,11 +29,13 @@ test-fast: env
 test-deep: env
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 -m hypothesis $(TESTS)
 
-# On the versions of Colab's TPU runtime, with jax's build for CPUs: the fast tests of what depends on them,
-# every notebook, and what the notebooks' set-up adds to Colab's runtimes.
+# On the versions of Colab's TPU runtime, with jax's build for CPUs: what depends on them, every notebook, and
+# what the notebooks' set-up adds to Colab's runtimes. These have Python 3.13: make test-colab PYTHON=python3.13
+COLAB_TESTS := tests/train tests/tasks tests/data tests/*/test_convolution.py tests/losses/test_linear_kernels.py \
+	tests/losses/test_linear_sharded.py tests/models/test_normalization.py tests/models/test_models_contract.py
+
 test-colab:
-	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt \
-		TESTS='COLABTESTS'
+	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt TESTS='$(COLAB_TESTS)'
 	.venv-colab/bin/python -m pytest -n 2 tests/test_colab.py
 
 lint: env

@@ -13,7 +13,6 @@ from jaxcv.train.task import Task
 
 Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
-Mixing = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Preprocessing = Callable[[jax.Array], jax.Array]
 
 
@@ -57,32 +56,11 @@ def global_rows(batch: Batch) -> jax.Array:
     return jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
 
 
-def mix_batch(
-    key: jax.Array, batch: Batch, mix: Mixing | image_ops.Mosaic | None, task: Task
-) -> Batch:
-    """Joins neighbouring rows: four images with their boxes, or two with their labels.
-
-    Mixup and CutMix turn labels [B] into label distributions [B,C].
-    """
+def mix_batch(key: jax.Array, batch: Batch, mix: image_ops.Mixing | None, task: Task) -> Batch:
+    """Joins neighbouring rows of the batch, images and what belongs to them; see `image.Mixing`."""
     if mix is None:
         return batch
-    if isinstance(mix, image_ops.Mosaic):
-        images, boxes, classes, ignored = mix(
-            key,
-            batch["image"],
-            batch["boxes"],
-            batch["classes"],
-            batch["ignored"],
-            batch["mask"],
-            global_rows(batch),
-        )
-        mixed = {"image": images, "boxes": boxes, "classes": classes, "ignored": ignored}
-        return {**batch, **mixed}
-    count = task.class_count()
-    assert count is not None, "only labels that are classes can be mixed"
-    labels = jax.nn.one_hot(batch["label"], count)
-    images, labels = mix(key, image_ops.to_float(batch["image"]), labels, batch["mask"])
-    return {**batch, "image": images, "label": labels}
+    return mix.mix_batch(key, batch, rows=global_rows(batch), num_classes=task.class_count())
 
 
 def preprocess_batch(batch: Batch, preprocess: Sequence[Preprocessing]) -> Batch:

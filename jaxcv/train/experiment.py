@@ -63,7 +63,7 @@ class Experiment:
         steps: in updates. Exactly one of the two is given.
         augment: random transforms `(key, image) -> image`, training only.
         min_visibility: fraction of a box's area, in [0, 1], that must stay in the image; else it is gone.
-        mix: Mixup, CutMix or, for boxes, Mosaic; training only.
+        mix: joins neighbouring rows: Mixup, CutMix or, for boxes, Mosaic; training only.
         preprocess: deterministic transforms `(image) -> image`, training and evaluation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.

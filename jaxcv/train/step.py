@@ -19,11 +19,10 @@ from flax import struct
 
 from jaxcv import losses
 from jaxcv.devices import AXIS
-from jaxcv.image import Mosaic
+from jaxcv.image import Mixing
 from jaxcv.train.batch import (
     Augmentation,
     Batch,
-    Mixing,
     Preprocessing,
     augment_batch,
     mix_batch,
@@ -129,7 +128,7 @@ def make_train_step(
     *,
     augment: Sequence[Augmentation] = (),
     min_visibility: float = 0.1,
-    mix: Mixing | Mosaic | None = None,
+    mix: Mixing | None = None,
     preprocess: Sequence[Preprocessing] = (),
     l1: float = 0.0,
     l2: float = 0.0,
@@ -150,7 +149,7 @@ def make_train_step(
         optimizer: Optax transformation.
         augment: random transforms `(key, image) -> image`, applied in order.
         min_visibility: fraction of a box that must stay in the image after them.
-        mix: Mixup, CutMix or Mosaic, or None.
+        mix: joins neighbouring rows, such as Mixup, CutMix or Mosaic; or None.
         preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.

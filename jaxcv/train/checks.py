@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcv.data import Source
+from jaxcv.data import Sampler, Source
 from jaxcv.devices import AXIS
 from jaxcv.image import Mixing
 from jaxcv.train.batch import preprocess_batch
@@ -44,9 +44,11 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
             f"accumulation is {experiment.accumulation}, which does not divide the {rows} rows that each "
             f"of {device_map.count} devices has of a batch of {experiment.batch_size}"
         )
-    mix = experiment.mix
+    mix, sampler = experiment.mix, experiment.sampler
     if mix is not None and not isinstance(mix, Mixing):
         raise SetupError(f"mix is {mix!r}, which is no jaxcv.image.Mixing")
+    if sampler is not None and not isinstance(sampler, Sampler):
+        raise SetupError(f"sampler is {sampler!r}, which is no jaxcv.data.Sampler")
     if mix is not None and rows % mix.group_size:
         raise SetupError(
             f"{type(mix).__name__} joins {mix.group_size} neighbouring rows, but each of "

@@ -38,6 +38,7 @@ class Reversed:
         (dataclasses.replace(DIGITS, mix=Reversed(), batch_size=64), "Reversed joins 3 neighbouring rows"),
         (dataclasses.replace(DIGITS, mix=Reversed(), batch_size=3), r"digits\[\d+\] is not to be reversed"),
         (dataclasses.replace(DIGITS, mix=len), "which is no jaxcv.image.Mixing"),
+        (dataclasses.replace(DIGITS, sampler=4), "sampler is 4, which is no jaxcv.data.Sampler"),
         (dataclasses.replace(SHAPES, min_visibility=1.5), r"min_visibility is 1\.5"),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, num_classes=4)),

@@ -71,7 +71,7 @@ class SupervisedContrastive:
 class MetricLearning(Task):
     """Embeddings by a loss on the pairs within a batch; evaluated as `FaceRecognition` is.
 
-    The batch must hold several pictures of a person: `Experiment.images_per_identity`.
+    The batch must hold several pictures of a person: `jaxcv.data.BalancedIdentities`.
 
     Attributes:
         num_classes: people of the training set.

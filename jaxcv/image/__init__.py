@@ -24,6 +24,7 @@ from jaxcv.image.alternation import (
 )
 from jaxcv.image.annotations import (
     IGNORE_LABEL,
+    AnnotationRules,
     transform_boxes,
     transform_points,
     transform_sample,
@@ -111,6 +112,7 @@ __all__ = [
     "IMAGENET_STD",
     "AlternatingHorizontalFlip",
     "AlternatingTransform",
+    "AnnotationRules",
     "BoxCoding",
     "CenterCrop",
     "ColorJitter",

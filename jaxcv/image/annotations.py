@@ -23,6 +23,7 @@ keeps its annotation.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -46,6 +47,32 @@ IGNORE_LABEL = 255
 """The label of a pixel that counts neither in the loss nor in a metric, as in Pascal VOC."""
 
 Annotations = dict[str, jax.Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationRules:
+    """How what is marked on an image follows it: the options of `transform_sample`, held by a task.
+
+    Attributes:
+      ignore_label: label of pixels that show nothing of the image.
+      min_visibility: smallest fraction of a box's area, in [0, 1], that keeps the box.
+
+    Raises:
+      ValueError: a fraction out of range.
+    """
+
+    ignore_label: int = IGNORE_LABEL
+    min_visibility: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_number(self.min_visibility, "min_visibility", 0.0, 1.0)
+
+    def transform(
+        self, transforms: Sequence[Transform], key: jax.Array, sample: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the sample after the transforms, see `transform_sample`."""
+        return transform_sample(transforms, key, sample, **asdict(self))
+
 
 # Transforms whose matrix leaves rows rows and columns columns.
 _KEEPS_AXES = (

@@ -15,27 +15,27 @@ Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Preprocessing = Callable[[jax.Array], jax.Array]
 
+_RULES = image_ops.AnnotationRules()
+
 
 def augment_batch(
     key: jax.Array,
     batch: Batch,
     augment: Sequence[Augmentation],
     *,
-    ignore_label: int | None = None,
-    min_visibility: float = 0.1,
+    rules: image_ops.AnnotationRules = _RULES,
     visit_key: jax.Array | None = None,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on. A label map gets `ignore_label` where the image is empty; a box of
-    which less than `min_visibility` is left in the image is gone. A transform that depends on the
-    visit (`image.AlternatingTransform`) gets its record's key, from `visit_key`, and epoch.
+    whichever device it lands on. What becomes of annotations that leave the image, the task's `rules`
+    say. A transform that depends on the visit (`image.AlternatingTransform`) gets its record's key,
+    from `visit_key`, and epoch.
     """
     if not augment:
         return batch
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(global_rows(batch))
-    ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
         transforms = augment
@@ -43,9 +43,7 @@ def augment_batch(
             transforms = image_ops.transforms_at_visit(
                 augment, visit_key, sample["record"], sample["epoch"]
             )
-        return image_ops.transform_sample(
-            transforms, key, sample, ignore_label=ignored, min_visibility=min_visibility
-        )
+        return rules.transform(transforms, key, sample)
 
     return jax.vmap(one)(keys, batch)
 

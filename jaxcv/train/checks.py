@@ -55,10 +55,6 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
             f"{device_map.count} devices has {rows} rows of a batch of {experiment.batch_size}; a "
             f"multiple of {mix.group_size} is wanted"
         )
-    if not 0 <= experiment.min_visibility <= 1:
-        raise SetupError(
-            f"min_visibility is {experiment.min_visibility}, but a fraction in [0, 1] is wanted"
-        )
     if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
         raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
     for name, module in modules("model", experiment.model):
@@ -89,11 +85,12 @@ def check_annotations(experiment: Experiment, source: Source) -> None:
             f"{type(experiment.task).__name__} learns from {', '.join(experiment.task.annotations)}, but "
             f"{source.record_name(0)} has {', '.join(record)}; take a data set of the task's kind"
         )
-    if experiment.mix is not None:
-        try:
+    try:
+        _ = experiment.task.annotation_rules
+        if experiment.mix is not None:
             experiment.mix.check_record(record, source.record_name(0))
-        except ValueError as error:
-            raise SetupError(str(error)) from None
+    except ValueError as error:
+        raise SetupError(str(error)) from None
 
 
 def check_classes(experiment: Experiment, source: Source) -> None:

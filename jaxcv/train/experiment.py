@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -62,7 +62,6 @@ class Experiment:
         epochs: length of the run in passes over the training records; or
         steps: in updates. Exactly one of the two is given.
         augment: random transforms `(key, image) -> image`, training only.
-        min_visibility: fraction of a box's area, in [0, 1], that must stay in the image; else it is gone.
         mix: an `image.Mixing`, which joins neighbouring rows: Mixup, CutMix or, for boxes, Mosaic;
             training only.
         preprocess: deterministic transforms `(image) -> image`, training and evaluation.
@@ -92,7 +91,6 @@ class Experiment:
     epochs: float | None = None
     steps: int | None = None
     augment: tuple[Any, ...] = ()
-    min_visibility: float = 0.1
     mix: Any = None
     preprocess: tuple[Any, ...] = ()
     l1: float = 0.0
@@ -117,6 +115,10 @@ class Experiment:
         images = fields.pop("images_per_identity", None)
         if images is not None:
             fields["sampler"] = BalancedIdentities(images_per_identity=images)
+        task: Any = fields.get("task")
+        visibility = fields.pop("min_visibility", None)
+        if visibility is not None and hasattr(task, "min_visibility"):
+            fields["task"] = replace(task, min_visibility=visibility)
         return fields
 
     def total_steps(self, num_examples: int) -> int:

@@ -39,7 +39,10 @@ class Reversed:
         (dataclasses.replace(DIGITS, mix=Reversed(), batch_size=3), r"digits\[\d+\] is not to be reversed"),
         (dataclasses.replace(DIGITS, mix=len), "which is no jaxcv.image.Mixing"),
         (dataclasses.replace(DIGITS, sampler=4), "sampler is 4, which is no jaxcv.data.Sampler"),
-        (dataclasses.replace(SHAPES, min_visibility=1.5), r"min_visibility is 1\.5"),
+        (
+            dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, min_visibility=1.5)),
+            r"min_visibility=1\.5 is outside \[0.0, 1.0\]",
+        ),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, num_classes=4)),
             "the data have 3 classes .* the task has 4",

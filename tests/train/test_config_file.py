@@ -46,6 +46,19 @@ def test_fields_of_earlier_experiments_are_upgraded(tmp_path):
     write_config(path, wanted)  # finds no difference
 
 
+def test_visibility_of_boxes_has_moved_to_the_task(tmp_path):
+    """Where the task has no boxes the number meant nothing, and is dropped."""
+    path = tmp_path / "config.json"
+    for name in ("voc_fcos", "digits_lenet"):
+        wanted = load_preset(name)
+        tree = to_json(wanted)
+        assert "min_visibility" not in tree
+        tree["min_visibility"] = tree["task"].pop("min_visibility", 0.7)
+        path.write_text(json.dumps(tree))
+        assert read_config(path) == wanted
+    assert load_preset("voc_fcos").task.min_visibility == 0.25
+
+
 def test_same_experiment_may_be_written_again(tmp_path):
     path = tmp_path / "config.json"
     write_config(path, load_preset("digits_lenet"))

@@ -31,7 +31,14 @@ from sklearn.decomposition import PCA
 
 from jaxcv.cli.options import enable_compilation_cache
 from jaxcv.configs import faces_orl
-from jaxcv.data import TFDS, Dataset, DisjointIdentities, ImagesPerIdentity, Source
+from jaxcv.data import (
+    TFDS,
+    BalancedIdentities,
+    Dataset,
+    DisjointIdentities,
+    ImagesPerIdentity,
+    Source,
+)
 from jaxcv.losses import AdaFace, ArcFace, CosFace, Margin, NormFace
 from jaxcv.metrics import cumulative_match, search_ranks
 from jaxcv.tasks import FaceRecognition, MetricLearning, Triplet
@@ -77,7 +84,7 @@ def with_head(head: str, seed: int) -> Experiment:
         data=open_set(SMALL, seed),
         model=model,
         task=task,
-        images_per_identity=4 if head == "triplet" else None,
+        sampler=BalancedIdentities(images_per_identity=4) if head == "triplet" else None,
         seed=seed,
         eval_every=preset.steps,
         log_every=preset.steps,

@@ -42,7 +42,8 @@ def experiment() -> Experiment:
             width=64,
             convolutions=2,
         ),
-        task=Detection(num_classes=3),
+        # Cells cut in half are marked in BCCD too, slivers are not.
+        task=Detection(num_classes=3, min_visibility=0.3),
         optimizer=Optimizer(
             learning_rate=2e-3,
             algorithm=AdamW(weight_decay=0.05),
@@ -57,8 +58,6 @@ def experiment() -> Experiment:
             RandomScaleCrop(size=SIZE, scale=(0.8, 1.4)),
             ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
         ),
-        # Cells cut in half are marked in BCCD too, slivers are not.
-        min_visibility=0.3,
         preprocess=(Normalize(mean=(0.66, 0.64, 0.67), std=(0.25, 0.25, 0.25)),),
         ema_decay=0.996,
         eval_batch_size=24,

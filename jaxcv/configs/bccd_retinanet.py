@@ -31,7 +31,7 @@ def experiment() -> Experiment:
             scales=(1.0, 2**0.5),
             ratios=(1.0,),
         ),
-        task=Detection(num_classes=3, assigner=MaxIoU(), iou_threshold=0.5),
+        task=Detection(num_classes=3, assigner=MaxIoU(), iou_threshold=0.5, min_visibility=0.3),
         steps=600,
         eval_every=600,
     )

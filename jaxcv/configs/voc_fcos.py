@@ -52,7 +52,7 @@ def experiment() -> Experiment:
             backbone=ResNetBackbone(depth=50, axis_name=AXIS, dtype="bfloat16"),
             strides=(8, 16, 32, 64),
         ),
-        task=Detection(num_classes=20, iou_threshold=0.5),
+        task=Detection(num_classes=20, iou_threshold=0.5, min_visibility=0.25),
         optimizer=Optimizer(
             learning_rate=0.02,
             algorithm=SGD(momentum=0.9, weight_decay=1e-4),
@@ -66,7 +66,6 @@ def experiment() -> Experiment:
             RandomScaleCrop(size=SIZE, scale=(0.5, 1.5)),
             ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
         ),
-        min_visibility=0.25,
         mix=Mosaic(probability=0.5),
         preprocess=(Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD),),
         ema_decay=0.9998,

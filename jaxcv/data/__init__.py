@@ -23,6 +23,7 @@ from jaxcv.data.preparation import prepare
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.reader import RecordReader, TooManyBadRecordsError
 from jaxcv.data.resident import gather, materialize, resident_bytes
+from jaxcv.data.samplers import BalancedIdentities, Sampler
 from jaxcv.data.segmentation.classes import (
     CAMVID,
     CITYSCAPES,
@@ -53,6 +54,7 @@ __all__ = [
     "TFDS",
     "VOC",
     "Arrays",
+    "BalancedIdentities",
     "BalancedOrder",
     "Batches",
     "BoxCounts",
@@ -71,6 +73,7 @@ __all__ = [
     "People",
     "RecordIO",
     "RecordReader",
+    "Sampler",
     "SegmentationClasses",
     "Shapes",
     "Source",

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxcv.data.order import BalancedOrder, permutation
+from jaxcv.data.order import permutation
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.reader import OnBadRecord, RecordReader, Spec
-from jaxcv.data.source import Source, record_labels
+from jaxcv.data.samplers import Order, Sampler
+from jaxcv.data.source import Source
 
 Batch = dict[str, np.ndarray]
 # A training stream without an end: this many steps are more than any run takes.
@@ -24,8 +25,7 @@ class Batches:
     epochs; every record comes exactly once an epoch. Evaluation (`shuffle=False`) is one pass in
     order; the last batch is filled up with rows of zeros whose mask is False.
 
-    With `images_per_identity` K, training batches are balanced instead: B / K different identities
-    with K different images of each, see `BalancedOrder`.
+    A `sampler` chooses the records of training batches otherwise: `BalancedIdentities`, say.
 
     Where the source has a `random_resized_crop`, a training batch shows of each image a rectangle that
     depends on seed, step and row, and on the image's size: `DecodeRandomResizedCrop.views`.
@@ -47,11 +47,11 @@ class Batches:
       on_bad_record: `raise`, or `skip`: a record that cannot be decoded becomes a row of zeros with
         mask False.
       max_bad_records: with `skip`, how many different ones are borne before an error.
-      images_per_identity: K, for training only; a divisor of `batch_size`. None draws records
-        whatever their label.
+      sampler: chooses the records of each batch, for training only; None: every record once an
+        epoch, in random order.
 
     Raises:
-      ValueError: a setting is out of range; an identity has fewer than `images_per_identity` images.
+      ValueError: a setting is out of range, or does not suit the sampler.
 
     Example:
       >>> from jaxcv.data import Digits
@@ -74,7 +74,7 @@ class Batches:
         ignore_label: int | None = None,
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
-        images_per_identity: int | None = None,
+        sampler: Sampler | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -98,13 +98,11 @@ class Batches:
             max_bad_records=max_bad_records,
             rectangle=self.rectangle,
         )
-        self._balanced: BalancedOrder | None = None
-        if images_per_identity is not None:
+        self._order: Order | None = None
+        if sampler is not None:
             if not shuffle:
-                raise ValueError("images_per_identity is for training: shuffle must be True")
-            self._balanced = BalancedOrder(
-                record_labels(source), batch_size, images_per_identity, seed, source.class_names
-            )
+                raise ValueError("a sampler is for training: shuffle must be True")
+            self._order = sampler.order(source, batch_size, seed)
         self._permutations: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -115,15 +113,15 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """ceil(N / B): the length of an evaluation, and of an epoch of training, rounded up; of
-        balanced training, as many records as there are.
+        """ceil(N / B): the length of an evaluation, and of an epoch of training, rounded up; with a
+        sampler, as many records as there are.
         """
         return math.ceil(len(self.source) / self.batch_size)
 
     @property
-    def balanced(self) -> bool:
-        """Whether batches hold `images_per_identity` images each of different identities."""
-        return self._balanced is not None
+    def sampled(self) -> bool:
+        """Whether a sampler chooses the records of each batch."""
+        return self._order is not None
 
     @property
     def spec(self) -> Spec:
@@ -160,8 +158,8 @@ class Batches:
         if step < 0 or (not self.shuffle and step >= self.steps_per_epoch):
             raise IndexError(f"there is no step {step}; an evaluation has {self.steps_per_epoch}")
         start, stop = step * size, (step + 1) * size
-        if self._balanced is not None:
-            chosen = self._balanced.indices(step)
+        if self._order is not None:
+            chosen = self._order.indices(step)
         elif self.shuffle:
             chosen = self._shuffled(start, stop)
         else:
@@ -175,7 +173,7 @@ class Batches:
 
         Of a shuffled stream at a fraction of the time per step.
         """
-        if not self.shuffle or self._balanced is not None or start < 0:
+        if not self.shuffle or self._order is not None or start < 0:
             steps = [self.indices(step) for step in range(start, start + count)]
             return np.stack([i for i, _ in steps]), np.stack([m for _, m in steps])
         chosen = self._shuffled(start * self.batch_size, (start + count) * self.batch_size)

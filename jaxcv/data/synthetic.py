@@ -24,8 +24,12 @@ class SyntheticSource:
         self.class_names = tuple(f"class {c}" for c in range(dataset.num_classes))
         height, width = size_pair(dataset.image_size) or (1, 1)
         self._rows, self._columns = np.mgrid[:height, :width].astype(np.float32)
-        channels: Any = dataset.channels
-        self.image_reader = ImageReader(size=(height, width), channels=channels)
+
+    @property
+    def image_reader(self) -> ImageReader:
+        """Brings a file to the size and channels of the records; no file has other than 1 or 3."""
+        channels: Any = self._dataset.channels
+        return ImageReader(size=self._dataset.image_size, channels=channels)
 
     @property
     def labels(self) -> np.ndarray:

@@ -10,7 +10,7 @@ own dtype (`pixels` has the rule). There are three kinds of things here:
   `Normalize()`.
 
 `Mixup` and `CutMix` take a whole batch, `(key, images, labels) -> (images, labels)`; so does
-`Mosaic`, with boxes.
+`Mosaic`, with boxes. The training step asks them for no more than `Mixing` says.
 
 Boxes on images have functions of their own: overlap (`iou_matrix`), codings relative to anchors
 (`DeltaCoding`), non-maximum suppression (`select_detections`).
@@ -24,6 +24,7 @@ from jaxcv.image.alternation import (
 )
 from jaxcv.image.annotations import (
     IGNORE_LABEL,
+    AnnotationRules,
     transform_boxes,
     transform_points,
     transform_sample,
@@ -63,7 +64,7 @@ from jaxcv.image.geometry import (
     pad,
     resize,
 )
-from jaxcv.image.mixing import CutMix, Mixup
+from jaxcv.image.mixing import CutMix, Mixing, Mixup
 from jaxcv.image.mosaic import Mosaic
 from jaxcv.image.nms import nms, soft_nms
 from jaxcv.image.pixels import Size, to_float
@@ -111,6 +112,7 @@ __all__ = [
     "IMAGENET_STD",
     "AlternatingHorizontalFlip",
     "AlternatingTransform",
+    "AnnotationRules",
     "BoxCoding",
     "CenterCrop",
     "ColorJitter",
@@ -122,6 +124,7 @@ __all__ = [
     "GaussianNoise",
     "GeometricTransform",
     "Interpolation",
+    "Mixing",
     "Mixup",
     "Mosaic",
     "Normalize",

@@ -23,6 +23,7 @@ keeps its annotation.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxcv.arguments import check_range
+from jaxcv.arguments import check_probability, check_range
 from jaxcv.image.boxes import box_area, clip_boxes
 from jaxcv.image.composition import RandomApply, Transform, apply_sequence
 from jaxcv.image.pixels import Size, check_fill, check_single, size_of
@@ -47,6 +48,32 @@ IGNORE_LABEL = 255
 """The label of a pixel that counts neither in the loss nor in a metric, as in Pascal VOC."""
 
 Annotations = dict[str, jax.Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationRules:
+    """How what is marked on an image follows it: the options of `transform_sample`, held by a task.
+
+    Attributes:
+      ignore_label: label of pixels that show nothing of the image.
+      min_visibility: smallest fraction of a box's area, in [0, 1], that keeps the box.
+
+    Raises:
+      ValueError: a fraction out of range.
+    """
+
+    ignore_label: int = IGNORE_LABEL
+    min_visibility: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_probability("min_visibility", self.min_visibility)
+
+    def transform(
+        self, transforms: Sequence[Transform], key: jax.Array, sample: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the sample after the transforms, see `transform_sample`."""
+        return transform_sample(transforms, key, sample, **asdict(self))
+
 
 # Transforms whose matrix leaves rows rows and columns columns.
 _KEEPS_AXES = (

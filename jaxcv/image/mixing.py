@@ -7,28 +7,145 @@ batch in even parts on several devices gives what it gives whole. For that every
 
 Labels are dense, `[B, C]`, one distribution a row (`jax.nn.one_hot(label, num_classes)`). The last
 row of an odd batch, and a row whose neighbour is padding, stay as they are.
+
+`Mixing` is what the training step asks of anything that joins rows: these two, `Mosaic`, or your own.
 """
 
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from jaxcv.image.pixels import check_image, from_float32
+from jaxcv.image.pixels import check_image, from_float32, to_float
 from jaxcv.image.random_erasing import rectangle_mask
 
 
+@runtime_checkable
+class Mixing(Protocol):
+    """Joins neighbouring rows of a training batch: a frozen dataclass.
+
+    With n = `group_size`, rows k n to k n + n - 1 are a group, and no row looks outside of its own.
+    Every device has whole groups of rows, and the same key.
+    """
+
+    @property
+    def group_size(self) -> int:
+        """How many neighbouring rows are joined, n; it divides the rows of a device."""
+        ...
+
+    def check_record(self, record: Mapping[str, Any], name: str) -> None:
+        """Raises ValueError where a record lacks what is joined.
+
+        Args:
+          record: as the source gives it.
+          name: what to call it.
+        """
+        ...
+
+    def mix_batch(
+        self,
+        key: jax.Array,
+        batch: Mapping[str, Any],
+        *,
+        rows: jax.Array,
+        num_classes: int | None = None,
+    ) -> dict[str, Any]:
+        """Returns the batch with its rows joined.
+
+        Args:
+          key: PRNG key, the same on every device.
+          batch: a device's rows: `image` [B, H, W, C], `mask` bool [B], and what the records hold.
+          rows: int32 [B], the place of each row in the global batch.
+          num_classes: C, where labels are classes; None where they are not.
+        """
+        ...
+
+
+class _PairMixing(abc.ABC):
+    """What `Mixup` and `CutMix` have in common: rows in pairs, and one weight for image and label."""
+
+    group_size: ClassVar[int] = 2
+    # Of float labels, without the batch's axis.
+    _largest_rank: ClassVar[int]
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        key: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns mixed images `[B, H, W, C]` and mixed dense labels `[B, C]`."""
+
+    def check_record(self, record: Mapping[str, Any], name: str) -> None:
+        """Raises ValueError unless the label is a class or, of a rank that can be blended, of floats."""
+        found = ", ".join(key for key in record if key != "image")
+        if "label" in record:
+            rank = jnp.ndim(record["label"])
+            is_class = jnp.issubdtype(jnp.result_type(record["label"]), jnp.integer)
+            if rank <= (0 if is_class else self._largest_rank):
+                return
+            found = (
+                f"a label of {'integers' if is_class else 'floats'} {jnp.shape(record['label'])}"
+            )
+        raise ValueError(
+            f"{type(self).__name__} blends labels that are one class per image, or floats, but {name} "
+            f"has {found}"
+        )
+
+    def mix_batch(
+        self,
+        key: jax.Array,
+        batch: Mapping[str, Any],
+        *,
+        rows: jax.Array,
+        num_classes: int | None = None,
+    ) -> dict[str, Any]:
+        """Returns the batch with mixed images, floats in [0, 1], and mixed labels, float32.
+
+        Classes [B] become distributions [B, C]; labels of floats keep their shape. Of a float map, a
+        pixel is `valid` where it is in both images.
+
+        Arguments as for `Mixing`.
+
+        Raises:
+          ValueError: labels are whole numbers, but no classes.
+        """
+        label, mask = jnp.asarray(batch["label"]), batch["mask"]
+        if jnp.issubdtype(label.dtype, jnp.integer):
+            if num_classes is None:
+                raise ValueError(
+                    f"{type(self).__name__} cannot blend whole numbers that are no classes; make them "
+                    "floats"
+                )
+            label = jax.nn.one_hot(label, num_classes)
+        images, dense = self(key, to_float(batch["image"]), label.reshape(len(label), -1), mask)
+        mixed = {**batch, "image": images, "label": dense.reshape(label.shape)}
+        if "valid" in batch:
+            valid = batch["valid"]
+            paired = _has_partner(len(valid), mask).reshape(-1, *[1] * (valid.ndim - 1))
+            mixed["valid"] = valid & (swap_neighbors(valid) | ~paired)
+        return mixed
+
+
 @dataclass(frozen=True)
-class Mixup:
+class Mixup(_PairMixing):
     """lambda x_i + (1 - lambda) x_j for images and labels alike, lambda ~ Beta(alpha, alpha).
 
-    H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018.
+    H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018. Labels may be classes, or
+    floats of any shape: numbers to predict, distributions, pictures.
 
     Attributes:
       alpha: > 0. Small values leave most batches nearly unmixed, 1 is a uniform lambda.
     """
 
     alpha: float = 0.2
+
+    _largest_rank: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -62,19 +179,22 @@ class Mixup:
 
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(_PairMixing):
     """A rectangle of each image is replaced by the neighbour's, the labels mixed by its area.
 
     S. Yun et al., CutMix: regularization strategy to train strong classifiers with localizable
     features, ICCV 2019. With lambda ~ Beta(alpha, alpha) the rectangle has the image's shape and 1
     - lambda of its area, its centre is uniform, and what lies outside the image is cut off; the
-    labels then get the area that is left exactly, in whole pixels.
+    labels then get the area that is left exactly, in whole pixels. Labels may be classes, or floats
+    [D] or [], but no maps: they would have to be cut themselves.
 
     Attributes:
       alpha: > 0; 1 is a uniform lambda.
     """
 
     alpha: float = 1.0
+
+    _largest_rank: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)

@@ -11,7 +11,9 @@ Rows of a group that is incomplete, at the end of a batch or because of padding,
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +62,8 @@ class Mosaic:
     center: tuple[float, float] = (0.2, 0.8)
     min_visibility: float = 0.1
     max_boxes: int | None = None
+
+    group_size: ClassVar[int] = GROUP
 
     def __post_init__(self) -> None:
         check_probability("probability", self.probability)
@@ -137,6 +141,36 @@ class Mosaic:
             ignored & kept,
             jnp.where(kept, fraction, -1.0),
         )
+
+    def check_record(self, record: Mapping[str, Any], name: str) -> None:
+        """Raises ValueError where a record has no boxes; see `Mixing`."""
+        missing = [part for part in ("boxes", "classes", "ignored") if part not in record]
+        if missing:
+            raise ValueError(
+                f"a mosaic joins images with boxes, classes and ignored, but {name} has no "
+                f"{', '.join(missing)}"
+            )
+
+    def mix_batch(
+        self,
+        key: jax.Array,
+        batch: Mapping[str, Any],
+        *,
+        rows: jax.Array,
+        num_classes: int | None = None,
+    ) -> dict[str, Any]:
+        """Returns the batch with mosaics for images, and their boxes; see `Mixing`."""
+        images, boxes, classes, ignored = self(
+            key,
+            batch["image"],
+            batch["boxes"],
+            batch["classes"],
+            batch["ignored"],
+            batch["mask"],
+            rows,
+        )
+        joined = {"image": images, "boxes": boxes, "classes": classes, "ignored": ignored}
+        return {**batch, **joined}
 
     def _drawn(
         self, key: jax.Array, size: tuple[int, int]

@@ -111,8 +111,7 @@ def augmented_samples(run: Run, state: TrainState, count: int) -> dict[str, np.n
             augment_key,
             batch,
             experiment.augment,
-            ignore_label=task.ignore_label,
-            min_visibility=experiment.min_visibility,
+            rules=task.annotation_rules,
         )
         return mix_batch(mix_key, batch, experiment.mix, task)
 

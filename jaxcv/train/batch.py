@@ -13,8 +13,9 @@ from jaxcv.train.task import Task
 
 Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
-Mixing = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Preprocessing = Callable[[jax.Array], jax.Array]
+
+_RULES = image_ops.AnnotationRules()
 
 
 def repeat_rows(batch: Batch, views: int) -> Batch:
@@ -29,21 +30,19 @@ def augment_batch(
     batch: Batch,
     augment: Sequence[Augmentation],
     *,
-    ignore_label: int | None = None,
-    min_visibility: float = 0.1,
+    rules: image_ops.AnnotationRules = _RULES,
     visit_key: jax.Array | None = None,
 ) -> Batch:
     """Augments each image [H,W,C], with its label map, boxes or points, under a key of its own.
 
     The key folds in the row's place in the *global* batch, so that an image is augmented alike
-    whichever device it lands on. A label map gets `ignore_label` where the image is empty; a box of
-    which less than `min_visibility` is left in the image is gone. A transform that depends on the
-    visit (`image.AlternatingTransform`) gets its record's key, from `visit_key`, and epoch.
+    whichever device it lands on. What becomes of annotations that leave the image, the task's `rules`
+    say. A transform that depends on the visit (`image.AlternatingTransform`) gets its record's key,
+    from `visit_key`, and epoch.
     """
     if not augment:
         return batch
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(global_rows(batch))
-    ignored = image_ops.IGNORE_LABEL if ignore_label is None else ignore_label
 
     def one(key: jax.Array, sample: Batch) -> Batch:
         transforms = augment
@@ -51,9 +50,7 @@ def augment_batch(
             transforms = image_ops.transforms_at_visit(
                 augment, visit_key, sample["record"], sample["epoch"]
             )
-        return image_ops.transform_sample(
-            transforms, key, sample, ignore_label=ignored, min_visibility=min_visibility
-        )
+        return rules.transform(transforms, key, sample)
 
     return jax.vmap(one)(keys, batch)
 
@@ -64,32 +61,11 @@ def global_rows(batch: Batch) -> jax.Array:
     return jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
 
 
-def mix_batch(
-    key: jax.Array, batch: Batch, mix: Mixing | image_ops.Mosaic | None, task: Task
-) -> Batch:
-    """Joins neighbouring rows: four images with their boxes, or two with their labels.
-
-    Mixup and CutMix turn labels [B] into label distributions [B,C].
-    """
+def mix_batch(key: jax.Array, batch: Batch, mix: image_ops.Mixing | None, task: Task) -> Batch:
+    """Joins neighbouring rows of the batch, images and what belongs to them; see `image.Mixing`."""
     if mix is None:
         return batch
-    if isinstance(mix, image_ops.Mosaic):
-        images, boxes, classes, ignored = mix(
-            key,
-            batch["image"],
-            batch["boxes"],
-            batch["classes"],
-            batch["ignored"],
-            batch["mask"],
-            global_rows(batch),
-        )
-        mixed = {"image": images, "boxes": boxes, "classes": classes, "ignored": ignored}
-        return {**batch, **mixed}
-    count = task.class_count()
-    assert count is not None, "only labels that are classes can be mixed"
-    labels = jax.nn.one_hot(batch["label"], count)
-    images, labels = mix(key, image_ops.to_float(batch["image"]), labels, batch["mask"])
-    return {**batch, "image": images, "label": labels}
+    return mix.mix_batch(key, batch, rows=global_rows(batch), num_classes=task.class_count())
 
 
 def preprocess_batch(batch: Batch, preprocess: Sequence[Preprocessing]) -> Batch:

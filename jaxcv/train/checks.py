@@ -9,11 +9,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxcv.data import Source
+from jaxcv.data import Sampler, Source
 from jaxcv.devices import AXIS
-from jaxcv.image import Mosaic
+from jaxcv.image import Mixing
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.parallel import DeviceMap
@@ -45,21 +44,21 @@ def check_sizes(experiment: Experiment, runtime: Runtime, device_map: DeviceMap)
             f"accumulation is {experiment.accumulation}, which does not divide the {rows} rows that each "
             f"of {device_map.count} devices has of a batch of {experiment.batch_size}"
         )
-    group = 4 if isinstance(experiment.mix, Mosaic) else 2
-    if experiment.mix is not None and rows % group:
+    mix, sampler = experiment.mix, experiment.sampler
+    if mix is not None and not isinstance(mix, Mixing):
+        raise SetupError(f"mix is {mix!r}, which is no jaxcv.image.Mixing")
+    if sampler is not None and not isinstance(sampler, Sampler):
+        raise SetupError(f"sampler is {sampler!r}, which is no jaxcv.data.Sampler")
+    if mix is not None and rows % mix.group_size:
         raise SetupError(
-            f"{type(experiment.mix).__name__} joins {group} neighbouring rows, but each of "
+            f"{type(mix).__name__} joins {mix.group_size} neighbouring rows, but each of "
             f"{device_map.count} devices has {rows} rows of a batch of {experiment.batch_size}; a "
-            f"multiple of {group} is wanted"
+            f"multiple of {mix.group_size} is wanted"
         )
-    if experiment.mix is not None and experiment.task.views > 1:
+    if mix is not None and experiment.task.views > 1:
         raise SetupError(
-            f"{type(experiment.mix).__name__} joins neighbouring rows, but the task's objective compares "
+            f"{type(mix).__name__} joins neighbouring rows, but the task's objective compares "
             f"{experiment.task.views} views of each image, which are neighbours; leave mix out"
-        )
-    if not 0 <= experiment.min_visibility <= 1:
-        raise SetupError(
-            f"min_visibility is {experiment.min_visibility}, but a fraction in [0, 1] is wanted"
         )
     if experiment.ema_decay is not None and not 0 <= experiment.ema_decay < 1:
         raise SetupError(f"ema_decay is {experiment.ema_decay}, but a number in [0, 1) is wanted")
@@ -91,14 +90,12 @@ def check_annotations(experiment: Experiment, source: Source) -> None:
             f"{type(experiment.task).__name__} learns from {', '.join(experiment.task.annotations)}, but "
             f"{source.record_name(0)} has {', '.join(record)}; take a data set of the task's kind"
         )
-    if isinstance(experiment.mix, Mosaic):
-        if "boxes" not in record:
-            raise SetupError("a mosaic joins images with boxes, but these records have none")
-    elif experiment.mix is not None and ("label" not in record or np.ndim(record["label"]) > 0):
-        raise SetupError(
-            f"{type(experiment.mix).__name__} blends labels that are one class per image, but "
-            f"{source.record_name(0)} has {', '.join(name for name in record if name != 'image')}"
-        )
+    try:
+        _ = experiment.task.annotation_rules
+        if experiment.mix is not None:
+            experiment.mix.check_record(record, source.record_name(0))
+    except ValueError as error:
+        raise SetupError(str(error)) from None
 
 
 def check_classes(experiment: Experiment, source: Source) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import flax.linen as nn
 
-from jaxcv.data import Dataset
+from jaxcv.data import BalancedIdentities, Dataset
 from jaxcv.train.optimizer import Optimizer
 from jaxcv.train.task import Task
 
@@ -57,13 +57,13 @@ class Experiment:
         task: gives meaning to the model's outputs.
         optimizer: how gradients become updates.
         batch_size: examples per update, over all devices together.
-        images_per_identity: K: a batch is K pictures each of batch_size / K classes, for losses on pairs;
-            None draws pictures whatever their class.
+        sampler: a `data.Sampler`, which chooses the records of each batch, such as `BalancedIdentities` for
+            losses on pairs; None: every record once an epoch, in random order.
         epochs: length of the run in passes over the training records; or
         steps: in updates. Exactly one of the two is given.
         augment: random transforms `(key, image) -> image`, training only.
-        min_visibility: fraction of a box's area, in [0, 1], that must stay in the image; else it is gone.
-        mix: Mixup, CutMix or, for boxes, Mosaic; training only.
+        mix: an `image.Mixing`, which joins neighbouring rows: Mixup, CutMix or, for boxes, Mosaic;
+            training only.
         preprocess: deterministic transforms `(image) -> image`, training and evaluation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.
@@ -86,11 +86,11 @@ class Experiment:
     task: Task
     optimizer: Optimizer
     batch_size: int = 128
-    images_per_identity: int | None = None
+    # Any, as `mix` below: the command line edits the fields of what is there, but not of a protocol's.
+    sampler: Any = None
     epochs: float | None = None
     steps: int | None = None
     augment: tuple[Any, ...] = ()
-    min_visibility: float = 0.1
     mix: Any = None
     preprocess: tuple[Any, ...] = ()
     l1: float = 0.0
@@ -107,6 +107,19 @@ class Experiment:
     max_skipped: int = 10
     on_bad_record: Literal["raise", "skip"] = "raise"
     max_bad_records: int = 100
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields as they are called now, of an experiment that an earlier version wrote."""
+        fields = dict(fields)
+        images = fields.pop("images_per_identity", None)
+        if images is not None:
+            fields["sampler"] = BalancedIdentities(images_per_identity=images)
+        task: Any = fields.get("task")
+        visibility = fields.pop("min_visibility", None)
+        if visibility is not None and hasattr(task, "min_visibility"):
+            fields["task"] = replace(task, min_visibility=visibility)
+        return fields
 
     def total_steps(self, num_examples: int) -> int:
         """Gives the number of updates for a training set of `num_examples`.

@@ -182,7 +182,7 @@ class OrderOnDevices:
         batches = self._batches
         # As many steps as are cheap to keep; few enough that the host is never long about them.
         steps = max(count, min(_TABLE_STEPS, _TABLE_ROWS // batches.rows) // count * count)
-        if batches.balanced:  # Each step takes the host some time, while the devices are at work.
+        if batches.sampled:  # Each step takes the host some time, while the devices are at work.
             steps = count
         if not batches.shuffle:
             steps = max(count, min(steps, batches.steps_per_epoch - step))

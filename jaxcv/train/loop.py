@@ -179,7 +179,6 @@ def make_advance(
         experiment.task,
         run.optimizer,
         augment=experiment.augment,
-        min_visibility=experiment.min_visibility,
         mix=experiment.mix,
         preprocess=experiment.preprocess,
         l1=experiment.l1,

@@ -122,7 +122,7 @@ class Run:
             self.experiment.batch_size,
             shuffle=True,
             num_classes=self.experiment.task.class_count(),
-            images_per_identity=self.experiment.images_per_identity,
+            sampler=self.experiment.sampler,
         )
 
     def test_batches(self) -> Batches:

@@ -19,11 +19,10 @@ from flax import struct
 
 from jaxcv import losses
 from jaxcv.devices import AXIS
-from jaxcv.image import Mosaic
+from jaxcv.image import Mixing
 from jaxcv.train.batch import (
     Augmentation,
     Batch,
-    Mixing,
     Preprocessing,
     augment_batch,
     mix_batch,
@@ -132,8 +131,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     augment: Sequence[Augmentation] = (),
-    min_visibility: float = 0.1,
-    mix: Mixing | Mosaic | None = None,
+    mix: Mixing | None = None,
     preprocess: Sequence[Preprocessing] = (),
     l1: float = 0.0,
     l2: float = 0.0,
@@ -153,8 +151,7 @@ def make_train_step(
         task: gives meaning to the model's outputs.
         optimizer: Optax transformation.
         augment: random transforms `(key, image) -> image`, applied in order.
-        min_visibility: fraction of a box that must stay in the image after them.
-        mix: Mixup, CutMix or Mosaic, or None.
+        mix: joins neighbouring rows, such as Mixup, CutMix or Mosaic; or None.
         preprocess: deterministic transforms `(image) -> image`, applied after augmentation.
         l1: coefficient of the L1 penalty on all parameters.
         l2: coefficient of the L2 penalty on all parameters.
@@ -178,8 +175,7 @@ def make_train_step(
             augment_key,
             batch,
             augment,
-            ignore_label=task.ignore_label,
-            min_visibility=min_visibility,
+            rules=task.annotation_rules,
             # The same at every step, and no step's own.
             visit_key=jax.random.fold_in(state.key, jnp.uint32(2**32 - 1)),
         )

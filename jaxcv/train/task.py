@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
+from jaxcv.image import IGNORE_LABEL, AnnotationRules
+
 if TYPE_CHECKING:
     from jaxcv.train.training_data import TrainingData
 
@@ -53,6 +55,16 @@ class Task(abc.ABC):
     def headlines(self) -> tuple[Headline, ...]:
         """The numbers of an evaluation that matter, most important first."""
         return (Headline(name="loss", title="Loss", better="lower"),)
+
+    @property
+    def annotation_rules(self) -> AnnotationRules:
+        """What becomes of the annotations of a training image that is augmented.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        ignored = IGNORE_LABEL if self.ignore_label is None else self.ignore_label
+        return AnnotationRules(ignore_label=ignored)
 
     @abc.abstractmethod
     def class_count(self) -> int | None:

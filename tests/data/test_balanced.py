@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from jaxcv.data import (
     Arrays,
+    BalancedIdentities,
     BalancedOrder,
     Batches,
     Digits,
+    Sampler,
     gather,
     materialize,
     record_labels,
@@ -59,7 +61,13 @@ def test_draws_far_out_are_quick_and_random():
 def test_batches_hold_p_people_with_k_images_each(counts, people, seed):
     images = min(counts)
     source = faces(counts)
-    batches = Batches(source, people * images, shuffle=True, images_per_identity=images, seed=seed)
+    batches = Batches(
+        source,
+        people * images,
+        shuffle=True,
+        sampler=BalancedIdentities(images_per_identity=images),
+        seed=seed,
+    )
     labels = record_labels(source)
     visits, shown = collections.Counter(), collections.Counter()
     steps = 4 * len(counts)
@@ -83,7 +91,7 @@ def test_batches_hold_p_people_with_k_images_each(counts, people, seed):
 
 def test_a_function_of_seed_and_step_alone():
     source = faces((5, 6, 7, 8, 9))
-    options = {"shuffle": True, "images_per_identity": 3}
+    options = {"shuffle": True, "sampler": BalancedIdentities(images_per_identity=3)}
     wanted = [Batches(source, 9, seed=4, **options).indices(s)[0] for s in range(20)]
     other = Batches(source, 9, seed=4, **options)
     for step in (19, 3, 3, 0, 12):
@@ -101,7 +109,14 @@ RECORDED = [[7, 6, 4, 3], [0, 1, 4, 3], [5, 7, 2, 1]]
 
 def test_resident_streamed_and_shared_by_hosts_are_equal():
     source = faces((5, 6, 7, 8, 9))
-    batches = Batches(source, 6, shuffle=True, images_per_identity=2, seed=3, multiple_of=4)
+    batches = Batches(
+        source,
+        6,
+        shuffle=True,
+        sampler=BalancedIdentities(images_per_identity=2),
+        seed=3,
+        multiple_of=4,
+    )
     arrays = materialize(batches)
     streamed = batches.stream(2, 6)
     for step in range(2, 6):
@@ -133,15 +148,30 @@ def test_resident_streamed_and_shared_by_hosts_are_equal():
 )
 def test_sizes_that_do_not_fit(counts, batch_size, images, message):
     with pytest.raises(ValueError, match=message):
-        Batches(faces(counts), batch_size, shuffle=True, images_per_identity=images)
+        Batches(
+            faces(counts),
+            batch_size,
+            shuffle=True,
+            sampler=BalancedIdentities(images_per_identity=images),
+        )
 
 
 def test_for_training_on_classes_only():
     with pytest.raises(ValueError, match="shuffle must be True"):
-        Batches(Digits().open("train"), 4, shuffle=False, images_per_identity=2)
+        Batches(
+            Digits().open("train"),
+            4,
+            shuffle=False,
+            sampler=BalancedIdentities(images_per_identity=2),
+        )
     numbers = Arrays(images=np.zeros((8, 2, 2), np.uint8), labels=np.linspace(0, 1, 8))
     with pytest.raises(ValueError, match="needs a class for each record"):
-        Batches(numbers.open("train"), 4, shuffle=True, images_per_identity=2)
+        Batches(
+            numbers.open("train"),
+            4,
+            shuffle=True,
+            sampler=BalancedIdentities(images_per_identity=2),
+        )
 
 
 def test_labels_are_read_where_the_source_does_not_know_them():
@@ -163,7 +193,33 @@ def test_labels_are_read_where_the_source_does_not_know_them():
         def record_name(self, index):
             return f"record {index}"
 
-    batch = Batches(Unknowing(), 6, shuffle=True, images_per_identity=2)[0]
+    batch = Batches(
+        Unknowing(), 6, shuffle=True, sampler=BalancedIdentities(images_per_identity=2)
+    )[0]
     assert sorted(batch["label"].tolist()) == [0, 0, 1, 1, 2, 2]
     with pytest.raises(ValueError, match=r"record 0: its label is no scalar: \(2, 2\)"):
-        Batches(Unknowing((2, 2)), 6, shuffle=True, images_per_identity=2)
+        Batches(
+            Unknowing((2, 2)), 6, shuffle=True, sampler=BalancedIdentities(images_per_identity=2)
+        )
+
+
+def test_a_sampler_of_ones_own_chooses_the_records():
+    """Batches ask a sampler for no more than its contract."""
+
+    class Backwards:
+        def order(self, source, batch_size, seed):
+            class Order:
+                def indices(self, step):
+                    return np.arange(batch_size)[::-1] + step + seed
+
+            return Order()
+
+    assert isinstance(Backwards(), Sampler)
+    assert isinstance(BalancedIdentities(), Sampler)
+    batches = Batches(faces((5, 6)), 3, shuffle=True, seed=1, sampler=Backwards(), multiple_of=2)
+    assert batches.sampled
+    rows, mask = batches.indices(4)
+    assert rows.tolist() == [7, 6, 5, 0]
+    assert mask.tolist() == [True, True, True, False]
+    assert batches[4]["image"][:3, 0, 0, 0].tolist() == [7, 6, 5]
+    np.testing.assert_array_equal(batches.index_table(3, 2)[0][1], rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jaxcv.data import (
     Arrays,
+    BalancedIdentities,
     Batches,
     DecodeError,
     Digits,
@@ -312,7 +313,9 @@ def test_rows_are_padded_to_a_multiple_and_shared_by_hosts(shuffle):
             np.testing.assert_array_equal(np.concatenate([s[key] for s in fractions]), values)
 
 
-@pytest.mark.parametrize("options", [{}, {"images_per_identity": 3}, {"multiple_of": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"sampler": BalancedIdentities(images_per_identity=3)}, {"multiple_of": 4}]
+)
 def test_table_of_indices_is_the_steps_one_below_the_other(options):
     # 60 records in batches of 6 and 9: several epochs lie in one table, and batches straddle them.
     source = Synthetic(num_examples=60, num_test_examples=2, image_size=4, num_classes=4).open(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from jaxcv.data import (
     TFDS,
+    BalancedIdentities,
     Batches,
     DisjointIdentities,
     FrequentIdentities,
@@ -82,7 +83,9 @@ def test_slices_number_people_alike(lfw):
 def test_as_people(lfw):
     data = TFDS(name="lfw", data_dir=lfw, size=8)
     often = FrequentIdentities(data=data, minimum_images=3)
-    batch = Batches(often.open("train"), 6, shuffle=True, images_per_identity=3)[0]
+    batch = Batches(
+        often.open("train"), 6, shuffle=True, sampler=BalancedIdentities(images_per_identity=3)
+    )[0]
     assert sorted(batch["label"].tolist()) == [0, 0, 0, 1, 1, 1]
     parts = DisjointIdentities(data=often, test_identities=1)
     assert len(parts.open("train").class_names) == len(parts.open("test").class_names) == 1

@@ -106,3 +106,81 @@ def test_tiny_and_huge_alpha_are_finite():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def batch_of(label, **more):
+    return {"image": IMAGES, "label": label, "mask": ALL, **more}
+
+
+ROWS = np.arange(8)
+OF_BATCH = {
+    "mixup": jax.jit(ji.Mixup(1.0).mix_batch, static_argnames="num_classes"),
+    "cutmix": jax.jit(ji.CutMix(1.0).mix_batch, static_argnames="num_classes"),
+}
+
+
+@pytest.mark.parametrize("name", OF_BATCH)
+def test_a_batch_of_classes_is_mixed_as_distributions(name):
+    classes = np.arange(8, dtype=np.int32)
+    batch = OF_BATCH[name](KEYS[0], batch_of(classes, record=ROWS), rows=ROWS, num_classes=8)
+    images, labels = MIXES[name](KEYS[0], ji.to_float(IMAGES), LABELS, ALL)
+    np.testing.assert_allclose(batch["image"], images, rtol=1e-6)
+    np.testing.assert_allclose(batch["label"], labels, rtol=1e-6)
+    np.testing.assert_array_equal(batch["record"], ROWS)
+    with pytest.raises(ValueError, match="whole numbers that are no classes"):
+        OF_BATCH[name](KEYS[0], batch_of(classes), rows=ROWS)
+
+
+def test_float_labels_of_any_shape_are_mixed_as_the_pixels():
+    """Labels are what the constant images are, so that they must agree after mixing too."""
+    levels = np.arange(8, dtype=np.float32) * 20 / 255
+    for shape in ((), (3,), (12, 10), (12, 10, 1)):
+        label = np.broadcast_to(levels.reshape(8, *[1] * len(shape)), (8, *shape))
+        mixed = OF_BATCH["mixup"](KEYS[1], batch_of(label), rows=ROWS)
+        pixel = mixed["image"][:, 0, 0, 0].reshape(8, *[1] * len(shape))
+        assert mixed["label"].shape == label.shape
+        np.testing.assert_allclose(mixed["label"], np.broadcast_to(pixel, label.shape), atol=1e-6)
+        assert np.abs(mixed["label"] - label).max() > 1e-3
+    cut = OF_BATCH["cutmix"](KEYS[1], batch_of(levels), rows=ROWS)
+    means = np.asarray(cut["image"]).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(cut["label"], means, atol=1e-6)
+
+
+def test_a_mixed_map_is_valid_where_both_are():
+    maps = np.zeros((8, 12, 10), np.float32)
+    valid = np.ones(maps.shape, bool)
+    valid[0, 0] = valid[5, :, 3] = valid[7, 2, 2] = False
+    mask = np.arange(8) < 7  # row 7 is padding, so that row 6 stays as it is
+    batch = {"image": IMAGES, "label": maps, "mask": mask, "valid": valid}
+    found = OF_BATCH["mixup"](KEYS[0], batch, rows=ROWS)["valid"]
+    np.testing.assert_array_equal(found[0], valid[0])
+    np.testing.assert_array_equal(found[1], valid[0])
+    np.testing.assert_array_equal(found[4], valid[5])
+    assert np.asarray(found[6]).all()
+
+
+@pytest.mark.parametrize(
+    ("mix", "label", "message"),
+    [
+        (ji.Mixup(), None, "Mixup blends .* but photo 3 has boxes, classes"),
+        (ji.Mixup(), np.zeros((4, 5), np.uint8), r"has a label of integers \(4, 5\)"),
+        (ji.CutMix(), np.zeros((4, 5), np.float32), r"CutMix .* has a label of floats \(4, 5\)"),
+    ],
+)
+def test_records_that_cannot_be_blended_are_named(mix, label, message):
+    record = {"image": IMAGES[0], "boxes": np.zeros((2, 4)), "classes": np.zeros(2)}
+    if label is not None:
+        record = {"image": IMAGES[0], "label": label}
+    with pytest.raises(ValueError, match=message):
+        mix.check_record(record, "photo 3")
+
+
+def test_records_that_can_be_blended_pass():
+    for label in (np.int32(3), np.float32(0.5), np.zeros(4, np.float32)):
+        ji.Mixup().check_record({"label": label}, "photo")
+        ji.CutMix().check_record({"label": label}, "photo")
+    ji.Mixup().check_record({"label": np.zeros((4, 5, 3), np.float32)}, "photo")
+    assert isinstance(ji.Mixup(), ji.Mixing)
+    assert isinstance(ji.CutMix(), ji.Mixing)
+    assert isinstance(ji.Mosaic(), ji.Mixing)
+    assert not isinstance(ji.RandomHorizontalFlip(), ji.Mixing)

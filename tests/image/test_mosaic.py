@@ -214,3 +214,18 @@ def test_floats_and_boxes_without_area():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_batch_is_joined_as_its_parts_are():
+    images, boxes, classes, ignored = BATCH
+    mask = np.ones(ROWS, bool)
+    batch = {"image": images, "boxes": boxes, "classes": classes, "ignored": ignored, "mask": mask}
+    rows = 8 + np.arange(ROWS)
+    found = ji.Mosaic().mix_batch(KEYS[0], {**batch, "record": rows}, rows=rows)
+    wanted = run(ji.Mosaic(), KEYS[0], BATCH, mask, rows)
+    for name, part in zip(("image", "boxes", "classes", "ignored"), wanted, strict=True):
+        np.testing.assert_array_equal(found[name], part)
+    np.testing.assert_array_equal(found["record"], rows)
+    ji.Mosaic().check_record(batch, "photo 1")
+    with pytest.raises(ValueError, match="a mosaic joins images with boxes.*photo 1 has no boxes"):
+        ji.Mosaic().check_record({"image": images[0], "label": 3}, "photo 1")

@@ -15,6 +15,18 @@ SHAPES = dataclasses.replace(
 )
 
 
+class Reversed:
+    """A mixing of one's own: groups of three."""
+
+    group_size = 3
+
+    def check_record(self, record, name):
+        raise ValueError(f"{name} is not to be reversed")
+
+    def mix_batch(self, key, batch, *, rows, num_classes=None):
+        return batch
+
+
 @pytest.mark.parametrize(
     ("experiment", "message"),
     [
@@ -23,7 +35,14 @@ SHAPES = dataclasses.replace(
         (dataclasses.replace(DIGITS, mix=Mosaic()), "a mosaic joins images with boxes"),
         (dataclasses.replace(SHAPES, mix=Mixup()), "Mixup blends labels that are one class per image"),
         (dataclasses.replace(SHAPES, mix=Mosaic(), batch_size=6), "joins 4 neighbouring rows, but"),
-        (dataclasses.replace(SHAPES, min_visibility=1.5), r"min_visibility is 1\.5"),
+        (dataclasses.replace(DIGITS, mix=Reversed(), batch_size=64), "Reversed joins 3 neighbouring rows"),
+        (dataclasses.replace(DIGITS, mix=Reversed(), batch_size=3), r"digits\[\d+\] is not to be reversed"),
+        (dataclasses.replace(DIGITS, mix=len), "which is no jaxcv.image.Mixing"),
+        (dataclasses.replace(DIGITS, sampler=4), "sampler is 4, which is no jaxcv.data.Sampler"),
+        (
+            dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, min_visibility=1.5)),
+            r"min_visibility=1\.5 is outside \[0.0, 1.0\]",
+        ),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, num_classes=4)),
             "the data have 3 classes .* the task has 4",

@@ -8,6 +8,7 @@ import pytest
 
 from jaxcv.cli.options import load_preset
 from jaxcv.cli.presets import presets
+from jaxcv.data import BalancedIdentities
 from jaxcv.models import LeNet
 from jaxcv.train import ConfigError, read_config, write_config
 from jaxcv.train.config_file import to_json
@@ -30,6 +31,32 @@ def test_a_run_of_an_earlier_version_is_read_and_goes_on(name, tmp_path):
     path.write_text(json.dumps(EARLIER[name]))
     assert to_json(read_config(path)) == to_json(load_preset(name))
     write_config(path, load_preset(name))  # finds no difference
+
+
+def test_fields_of_earlier_experiments_are_upgraded(tmp_path):
+    """An experiment on pairs as it was written when the sampler was a number."""
+    wanted = dataclasses.replace(
+        load_preset("digits_lenet"), sampler=BalancedIdentities(images_per_identity=3)
+    )
+    tree = to_json(wanted)
+    tree["images_per_identity"] = tree.pop("sampler")["images_per_identity"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tree))
+    assert read_config(path) == wanted
+    write_config(path, wanted)  # finds no difference
+
+
+def test_visibility_of_boxes_has_moved_to_the_task(tmp_path):
+    """Where the task has no boxes the number meant nothing, and is dropped."""
+    path = tmp_path / "config.json"
+    for name in ("voc_fcos", "digits_lenet"):
+        wanted = load_preset(name)
+        tree = to_json(wanted)
+        assert "min_visibility" not in tree
+        tree["min_visibility"] = tree["task"].pop("min_visibility", 0.7)
+        path.write_text(json.dumps(tree))
+        assert read_config(path) == wanted
+    assert load_preset("voc_fcos").task.min_visibility == 0.25
 
 
 def test_same_experiment_may_be_written_again(tmp_path):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import losses
-from jaxcv.image import clip_boxes, select_detections
+from jaxcv.image import AnnotationRules, clip_boxes, select_detections
 from jaxcv.metrics.detection import detection_summary
 from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summary
 from jaxcv.models.detection import DetectionOutputs
@@ -67,6 +67,8 @@ class Detection(Task):
             too), so that scores are a softmax over it and the classes.
         box_loss: on decoded boxes `GIoU`, `DIoU`, `CIoU`, `IoU`, or `BoxSmoothL1` on the model's terms.
         box_weight, centerness_weight: weights of those parts of the loss.
+        min_visibility: fraction of a box's area, in [0, 1], that an augmentation must leave in the image;
+            else the box is gone.
         score_threshold: least score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better one stays.
         max_detections: detections of an image, D.
@@ -79,6 +81,7 @@ class Detection(Task):
     box_loss: BoxLoss = field(default_factory=GIoU)
     box_weight: float = 1.0
     centerness_weight: float = 1.0
+    min_visibility: float = 0.1
     score_threshold: float = 0.05
     iou_threshold: float = 0.6
     max_detections: int = 100
@@ -115,6 +118,11 @@ class Detection(Task):
                 "smooth_l1": BoxSmoothL1(),
             }[fields["box_loss"]]
         return fields
+
+    @property
+    def annotation_rules(self) -> AnnotationRules:
+        """Which boxes stay in an augmented image."""
+        return AnnotationRules(min_visibility=self.min_visibility)
 
     def check_outputs(self, outputs: Any, images: jax.ShapeDtypeStruct) -> None:
         """Wants `DetectionOutputs` of as many classes as the task has."""

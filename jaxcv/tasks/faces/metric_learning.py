@@ -28,7 +28,7 @@ class MetricLearning(Task):
     """Embeddings by an objective that compares them; evaluated as `FaceRecognition` is.
 
     For objectives on pairs and triplets the batch must hold several pictures of a person:
-    `Experiment.images_per_identity`.
+    `jaxcv.data.BalancedIdentities`.
 
     Attributes:
         num_classes: people of the training set.

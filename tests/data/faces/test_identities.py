@@ -13,6 +13,7 @@ from PIL import Image
 from jaxcv.data import (
     TFDS,
     Arrays,
+    BalancedIdentities,
     Batches,
     Digits,
     DisjointIdentities,
@@ -107,7 +108,7 @@ def test_batches_of_a_divided_set():
     data = DisjointIdentities(data=Digits(), test_identities=3)
     train, test = data.open("train"), data.open("test")
     assert train.class_names == ("0", "1", "2", "3", "5", "6", "8")
-    batch = Batches(train, 28, shuffle=True, images_per_identity=4)[3]
+    batch = Batches(train, 28, shuffle=True, sampler=BalancedIdentities(images_per_identity=4))[3]
     assert np.bincount(batch["label"]).tolist() == [4] * 7
     whole = Digits().open("train")
     assert test.record_name(0).startswith("digits[")
@@ -256,7 +257,9 @@ def test_orl_faces(real_data):
     assert len(train.class_names) == 30
     assert not set(train.class_names) & set(test.class_names)
     assert np.bincount(record_labels(test)).tolist() == [10] * 10
-    batches = Batches(train, 64, shuffle=True, images_per_identity=4, seed=1)
+    batches = Batches(
+        train, 64, shuffle=True, sampler=BalancedIdentities(images_per_identity=4), seed=1
+    )
     label = batches[100]["label"]
     assert np.unique(label, return_counts=True)[1].tolist() == [4] * 16
     closed = ImagesPerIdentity(data=faces, train_images=5)

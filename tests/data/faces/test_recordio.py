@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import Batches, DecodeError, DisjointIdentities, RecordIO, materialize
+from jaxcv.data import (
+    BalancedIdentities,
+    Batches,
+    DecodeError,
+    DisjointIdentities,
+    RecordIO,
+    materialize,
+)
 from jaxcv.data.faces.record_file import RecordFile
 from tests.data.record_files import MAGIC, framed, packed, record_set, write_records
 
@@ -106,7 +113,7 @@ def test_swapped_colours_are_turned_around(folder):
 
 def test_people_set_aside_and_balanced_batches(folder):
     source = RecordIO(root=str(folder)).open("train")
-    batch = Batches(source, 6, shuffle=True, images_per_identity=2)[0]
+    batch = Batches(source, 6, shuffle=True, sampler=BalancedIdentities(images_per_identity=2))[0]
     assert sorted(batch["label"].tolist()) == [0, 0, 1, 1, 2, 2]
     data = DisjointIdentities(data=RecordIO(root=str(folder)), test_identities=1)
     train, test = data.open("train"), data.open("test")

@@ -25,7 +25,7 @@ from jaxcv.train.task import Batch
 class PairObjective(Objective):
     """An objective that compares the rows of the global batch by their labels, without state.
 
-    The batch must hold several pictures of a class: `Experiment.images_per_identity`.
+    The batch must hold several pictures of a class: `jaxcv.data.BalancedIdentities`.
     """
 
     @abc.abstractmethod

@@ -1,15 +1,14 @@
 """Objectives of detection: each is its loss, learns, and means the same on any number of devices."""
 
 import dataclasses
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxcv import losses
-from jaxcv.data import Shapes
 from jaxcv.image import DeltaCoding, DistanceCoding
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.models.detection import DetectionOutputs, grid_anchors
@@ -26,16 +25,7 @@ from jaxcv.tasks import (
     IoU,
     SigmoidFocal,
 )
-from jaxcv.train import (
-    AdamW,
-    DeviceMap,
-    Experiment,
-    Optimizer,
-    Runtime,
-    TrainingData,
-    open_workdir,
-    train,
-)
+from jaxcv.train import Checkpoints, DeviceMap, TrainingData, create_state, make_train_step
 from jaxcv.train.checkpoint import leaf_digests
 from jaxcv.train.config_file import from_json, to_json
 
@@ -201,31 +191,25 @@ def test_the_balance_of_gradients_counts_what_counts(courses):
     assert np.all(balance.negative > balance.positive)
 
 
-def test_a_run_with_a_state_goes_on_to_the_same_bytes(tmp_path):
-    experiment = Experiment(
-        data=Shapes(num_examples=8, num_test_examples=4, image_size=16),
-        model=FCOS(
-            num_classes=C,
-            backbone=ConvBackbone(widths=(4, 4), patch=2, convolutions=1, axis_name=AXIS),
-            strides=(2, 4),
-            width=4,
-            convolutions=1,
-        ),
-        task=Detection(num_classes=C, class_loss=EqualizedFocal(), box_loss=CIoU()),
-        optimizer=Optimizer(learning_rate=0.01, algorithm=AdamW()),
-        batch_size=4,
-        steps=4,
-        checkpoint_every=2,
-        eval_every=4,
-        eval_batch_size=4,
-    )
-    runtime, whole, cut = Runtime(devices=1), tmp_path / "whole", tmp_path / "cut"
-    train(experiment, whole, runtime)
-    shutil.copytree(whole, cut, ignore=shutil.ignore_patterns("4", "metrics.jsonl"))
-    train(experiment, cut, runtime)
-    (_, first), (_, second) = (open_workdir(folder, runtime) for folder in (whole, cut))
-    assert leaf_digests(first) == leaf_digests(second)
-    assert np.all(np.asarray(first.task_state.negative) > 0)
+def test_a_state_is_restored_and_goes_on_to_the_same_bytes(tmp_path):
+    task = Detection(num_classes=C, class_loss=EqualizedFocal(), box_loss=CIoU())
+    backbone = ConvBackbone(widths=(4, 4), patch=2, convolutions=1, axis_name=AXIS)
+    model = FCOS(num_classes=C, backbone=backbone, strides=(2, 4), width=4, convolutions=1)
+    optimizer, device_map = optax.adam(0.01), DeviceMap(jax.devices()[:1])
+    step = device_map.map(make_train_step(model, task, optimizer), (None, 0))
+    batch = device_map.split({**BATCH, "image": RNG.integers(0, 256, (B, *SIZE, 3), np.uint8)})
+    checkpoints = Checkpoints(tmp_path)
+
+    def start():
+        state = create_state(model, optimizer, (*SIZE, 3), seed=0, task=task, data=DATA)
+        return device_map.replicate(state)
+
+    state, _ = step(start(), batch)
+    checkpoints.save(1, state)
+    state, _ = step(state, batch)
+    restored, _ = step(checkpoints.restore(start(), 1), batch)
+    assert leaf_digests(state) == leaf_digests(restored)
+    assert np.all(np.asarray(state.task_state.negative) > 0)
 
 
 @pytest.mark.parametrize(

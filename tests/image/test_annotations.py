@@ -126,7 +126,7 @@ def test_a_sample_without_annotations_traces_to_the_image_alone(photo):
     def image_of(key, image, label):
         return ji.transform_sample(transforms, key, {"image": image, "label": label})["image"]
 
-    for label in (np.int32(3), np.zeros((5, 2), np.float32)):
+    for label in (np.int32(3), np.zeros(5, np.float32)):
         traced = jax.make_jaxpr(image_of)(KEYS[0], photo, label)
         assert len(traced.eqns) == len(plain.eqns)
 
@@ -289,6 +289,105 @@ def test_points_behind_the_viewer_are_finite():
     assert np.isfinite(boxes).all()
 
 
+DEPTH = np.random.default_rng(2).uniform(2.0, 90.0, SIZE).astype(np.float32)
+
+
+def test_float_maps_are_flipped_cut_and_shifted_exactly():
+    """Values far outside [0, 1] are kept; where there is no image, they are 0 and not valid."""
+    image = jnp.zeros((*SIZE, 3))
+    both = (ji.RandomHorizontalFlip(1.0), ji.RandomVerticalFlip(1.0))
+    for label in (DEPTH, np.stack([DEPTH, -DEPTH], axis=-1)):
+        flipped = once(both, {"image": image, "label": label})
+        np.testing.assert_array_equal(flipped["label"], label[::-1, ::-1])
+        assert flipped["valid"].all()
+    shifted = once((Shift(4),), {"image": image, "label": DEPTH})
+    np.testing.assert_array_equal(shifted["label"][:, 4:], DEPTH[:, :-4])
+    assert not shifted["label"][:, :4].any()
+    wanted = np.broadcast_to(np.arange(SIZE[1]) >= 4, SIZE)
+    np.testing.assert_array_equal(shifted["valid"], wanted)
+    # An image made of its own label: the two must be cut at the same place.
+    drawn = DEPTH[..., None] / 255
+    cut = moved((ji.RandomCrop((16, 20), padding=5, fill=1.0),), {"image": drawn, "label": DEPTH})
+    inside = np.asarray(cut["valid"])
+    np.testing.assert_allclose(255 * cut["image"][..., 0][inside], cut["label"][inside], rtol=1e-6)
+    assert (np.asarray(cut["image"])[..., 0][~inside] == 1).all()
+    assert 0 < inside.mean() < 1
+
+
+@pytest.mark.parametrize("transform", GEOMETRIC[3:7], ids=ids)
+def test_a_target_picture_is_interpolated_as_the_image_is(transform):
+    """A smooth picture, which is its own target; where it is empty, the target says so."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    picture = np.stack([np.sin(x / 3), np.cos(y / 4 + x / 9), 0 * x], axis=-1) / 2 + 0.5
+    found = moved((darkened, transform), {"image": picture, "label": picture})
+    bright = moved((transform,), {"image": picture, "label": picture})
+    inside = np.asarray(bright["valid"])
+    np.testing.assert_allclose(bright["image"][inside], bright["label"][inside], atol=2e-5)
+    assert not np.asarray(bright["label"])[~inside].any()
+    # What changes colours alone leaves the target as it is. The keys of the two differ by their place.
+    values = np.asarray(found["label"])[np.asarray(found["valid"])]
+    assert values[:, 2] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_map_interpolates_half_way():
+    ramp = np.asarray([[0.0, 10.0, 20.0, 30.0]], np.float32)
+    holed = {"valid": np.asarray([[True, True, False, True]])}
+    sample = {"image": jnp.zeros((1, 4, 1)), "label": ramp}
+    half = once((Shift(0.5),), sample)
+    np.testing.assert_allclose(half["label"], [[0, 5, 15, 25]])
+    assert half["valid"].all()
+    # Next to a pixel without a value nothing can be interpolated.
+    half = once((Shift(0.5),), {**sample, **holed})
+    np.testing.assert_allclose(half["label"], [[0, 5, 0, 0]])
+    assert half["valid"].tolist() == [[True, True, False, False]]
+    kept = once((darkened,), {**sample, **holed})
+    np.testing.assert_array_equal(kept["label"], ramp)
+    np.testing.assert_array_equal(kept["valid"], holed["valid"])
+
+
+def test_gradients_reach_a_target_and_stay_finite():
+    transforms = (ji.RandomRotation(45.0), ji.RandomScaleCrop((16, 20), scale=(0.5, 0.6)))
+
+    def total(label):
+        sample = {"image": jnp.zeros((*SIZE, 3)), "label": label}
+        found = ji.transform_sample(transforms, KEYS[0], sample)
+        return jnp.sum(jnp.where(found["valid"], found["label"], 0.0))
+
+    gradient = jax.jit(jax.grad(total))(jnp.asarray(DEPTH))
+    assert np.isfinite(gradient).all()
+    assert np.any(gradient != 0)
+
+
+def test_class_maps_with_channels_follow_too():
+    layers = np.stack([LABELS, LABELS[::-1]], axis=-1)
+    sample = {"image": jnp.zeros((*SIZE, 3))}
+    for transform in (ji.RandomCrop((9, 11), padding=3), ji.RandomRotation(60.0)):
+        both = moved((transform,), {**sample, "label": layers})["label"]
+        for channel in (0, 1):
+            one = moved((transform,), {**sample, "label": layers[..., channel]})["label"]
+            np.testing.assert_array_equal(both[..., channel], one)
+
+
+def test_points_swap_as_the_record_or_the_rules_say():
+    sample = {"image": jnp.zeros((10, 10, 1)), "points": jnp.asarray([[1.0, 2.0], [8.0, 3.0]])}
+    swapped = [[2.0, 3.0], [9.0, 2.0]]
+    own = once((FLIP,), {**sample, "mirror_order": np.asarray([1, 0])})
+    assert own["points"].tolist() == swapped
+    rules = ji.AnnotationRules(mirror_order=(1, 0))
+    assert rules.transform((FLIP,), KEYS[0], sample)["points"].tolist() == swapped
+    other = rules.transform((FLIP,), KEYS[0], {"image": sample["image"], "label": 3})
+    assert other["label"] == 3  # a record without points has nothing to swap
+    with pytest.raises(ValueError, match=r"mirror_order must be \[2\] as the points, not \(3,\)"):
+        once((FLIP,), {**sample, "mirror_order": np.asarray([1, 0, 2])})
+
+
+def test_what_cannot_follow_may_stay_where_nothing_moves():
+    sample = {"image": jnp.zeros((*SIZE, 3)), "normals": np.zeros((*SIZE, 3), np.float32)}
+    kept = ji.transform_sample((darkened,), KEYS[0], {**sample, "label": DEPTH[:5]})
+    np.testing.assert_array_equal(kept["normals"], sample["normals"])
+    np.testing.assert_array_equal(kept["label"], DEPTH[:5])
+
+
 @pytest.mark.parametrize(
     ("sample", "transforms", "message"),
     [
@@ -301,6 +400,16 @@ def test_points_behind_the_viewer_are_finite():
         ({"label": LABELS}, (ji.RandAugment(),), "RandAugment moves pixels"),
         ({"label": LABELS}, (ji.RandomApply(ji.TrivialAugment()),), "TrivialAugment moves"),
         ({"label": LABELS}, (lambda key, image: image[:5],), "made an image of"),
+        (
+            {"label": DEPTH[:5]},
+            (FLIP,),
+            r"'label', float32 \(5, 28\), cannot follow an image of \(20",
+        ),
+        ({"label": DEPTH, "valid": np.ones((5, 28), bool)}, (), r"valid must be \(20, 28\)"),
+        ({"label": LABELS > 3}, (FLIP,), r"'label', bool \(20, 28\), cannot follow"),
+        ({"depth": DEPTH}, (ji.RandomApply(FLIP),), "'depth', float32 .* cannot follow"),
+        ({"label": LABELS, "valid": LABELS > 3}, (FLIP,), "'valid', bool .* cannot follow"),
+        ({"depth": DEPTH}, (ji.TrivialAugment(),), "'depth', float32 .* cannot follow"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(sample, transforms, message):

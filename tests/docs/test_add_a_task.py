@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ def room(tmp_path, monkeypatch):
     """denoise.py as the page has it, and smooth pictures of two kinds."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "denoise", raising=False)  # of the test before
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
     # The page shows the imports of the presentation after it; in the file they stand on top.
     imports = [block for block in blocks if block.startswith("from jaxcv.predict")]

@@ -60,7 +60,7 @@ def table_row(row: Row) -> str:
         if reason in row:
             return _line([*first, *["-"] * 8, row[reason].replace("|", "/")])
     if "needs" in row:
-        reason = f"does not fit: {row['needs'] / 2**30:.1f} GiB of {row['of'] / 2**30:.2f} GiB"
+        reason = f"does not fit: at least {row['needs'] / 2**30:.2f} GiB of {row['of'] / 2**30:.2f}"
         return _line([*first, f"{row['seconds']:.0f}", *["-"] * 7, reason])
     kinds = sorted(row["collectives"].items())
     return _line(

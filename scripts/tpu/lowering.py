@@ -16,7 +16,11 @@ from jaxcv.train.loop import make_advance
 from jaxcv.train.window import Packing
 from scripts.tpu.programs import Chip, collectives, loops, roofline_ms, slowest
 
-_NO_ROOM = re.compile(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm")
+# What the compiler says of a program that is too large, before it has placed the arrays and after.
+_NO_ROOM = (
+    re.compile(r"temporaries \(([\d.]+)([GM])\) exceeds available HBM \(([\d.]+)([GM])\)"),
+    re.compile(r"Used ([\d.]+)([GM]) of ([\d.]+)([GM]) hbm"),
+)
 _UNIT = {"G": 2**30, "M": 2**20}
 
 
@@ -109,11 +113,11 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, show: int = 0) -> dict[str,
     try:
         program = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        room = _NO_ROOM.search(str(error))
+        room = memory_wanted(str(error))
         if room is None:
             return {"error": str(error).strip().splitlines()[0][:200]}
-        needs, there = float(room[1]) * _UNIT[room[2]], float(room[3]) * _UNIT[room[4]]
-        return {"seconds": round(time.perf_counter() - started, 1), "needs": needs, "of": there}
+        seconds = round(time.perf_counter() - started, 1)
+        return {"seconds": seconds, "needs": room[0], "of": room[1]}
     seconds = round(time.perf_counter() - started, 1)
     hlo, costs, memory = program.as_text(), program.cost_analysis(), program.memory_analysis()
     for part, what in slowest(hlo, show):
@@ -132,3 +136,17 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, show: int = 0) -> dict[str,
         "collectives": collectives(hlo),
         "roofline_ms": roofline_ms(chip, costs["flops"], costs["bytes accessed"]),
     }
+
+
+def memory_wanted(message: str) -> tuple[float, float] | None:
+    """Bytes that a program needs at least, and that a chip has; None for a message about something else.
+
+    Example:
+        >>> memory_wanted("Ran out of memory: Used 35.5G of 15.75G hbm. Exceeded hbm capacity by 19.75G.")
+        (38117834752.0, 16911433728.0)
+    """
+    for pattern in _NO_ROOM:
+        found = pattern.search(message)
+        if found:
+            return float(found[1]) * _UNIT[found[2]], float(found[3]) * _UNIT[found[4]]
+    return None

@@ -23,7 +23,7 @@ from jaxcv.train.window import Packing
 from scripts import compile_for_tpu
 from scripts.compile_for_tpu import load, merged, presets, table_lines, with_table
 from scripts.tpu.described import STORED, described
-from scripts.tpu.lowering import lowered_step
+from scripts.tpu.lowering import lowered_step, memory_wanted
 from scripts.tpu.programs import CHIPS, Chip, collectives, loops, roofline_ms, slowest, type_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,22 @@ def test_slowest_instructions_first():
     assert slowest(HLO, 9)[1] == (0.25, "fusion f32[8]{0}  jit(step)/relu")
 
 
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
+            "(16.00G) exceeds available HBM (15.75G).",
+            (16 * 2**30, 15.75 * 2**30),
+        ),
+        ("Used 512.0M of 0.25G hbm. Exceeded hbm capacity", (2**29, 2**28)),
+        ("INTERNAL: something else", None),
+    ],
+)
+def test_a_program_that_is_too_large(message, wanted):
+    assert memory_wanted(message) == wanted
+
+
 ROW = {"preset": "net", "topology": "v5e:2x2", "batch": 2048, "strategy": "pmap"}
 COSTS = {
     "seconds": 12.3,
@@ -105,7 +121,7 @@ def test_rows_with_and_without_figures():
     first = "| `net` | v5e:2x2 | 2,048 | pmap |"
     sums = "all-gather 1, 0.500; all-reduce 2, 2.00"
     assert figures == f"{first} 12 | 1.00 | 1,234 | 45.7 | 387 | 3.30 | 1 | {sums} | 4.03 |"
-    assert too_large == f"{first} 7{' | -' * 7} | does not fit: 35.0 GiB of 15.75 GiB |"
+    assert too_large == f"{first} 7{' | -' * 7} | does not fit: at least 35.00 GiB of 15.75 |"
     assert refused == f"{first}{' - |' * 8} no / way |"
     assert left_out == f"{first}{' - |' * 8} why |"
     for line in (figures, too_large, refused, left_out):

@@ -6,10 +6,10 @@ hyperparameter passed through `jax.jit`, cannot be read then and is let through.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 
@@ -44,7 +44,7 @@ def check_range(
       low: the smallest value, or the one that all must exceed if `open_low`.
       high: the largest value, or the one that all must stay below if `open_high`.
     """
-    if isinstance(value, jax.core.Tracer):
+    if _traced(value):
         return
     array = np.asarray(value)
     above = array > low if open_low else array >= low
@@ -84,3 +84,9 @@ def check_count(name: str, value: Any) -> None:
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or value < 1:
         raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1")
+
+
+def _traced(value: Any) -> bool:
+    # Where JAX is not loaded nothing is traced, and reading data need not load it.
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.core.Tracer)

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, set before JAX is first used; examples without luck."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -57,6 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if sums_in_parts and item.get_closest_marker("fused_sums"):
             item.add_marker(pytest.mark.skip(reason="XLA sums in parts before jaxlib 0.8"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Forgets a module's compiled programs: a worker would keep gigabytes of all that it has tested."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def make(request):
     """Makes an empty gallery in memory."""
     module, needed = MODULES[request.param]
     pytest.importorskip(needed)
-    made = getattr(importlib.import_module(f"jaxcv.faces.{module}"), request.param)
+    made = getattr(importlib.import_module(f"jaxcv.faces.gallery.{module}"), request.param)
     return lambda size=SIZE: made(embedding_size=size, model_digest="model-1")
 
 
@@ -239,7 +239,7 @@ def test_a_missing_package_is_named(monkeypatch, name, extra):
     import sys
 
     module, needed = MODULES[name]
-    made = getattr(importlib.import_module(f"jaxcv.faces.{module}"), name)
+    made = getattr(importlib.import_module(f"jaxcv.faces.gallery.{module}"), name)
     monkeypatch.setitem(sys.modules, needed, None)
 
     def use():

@@ -13,6 +13,21 @@ import jax.numpy as jnp
 AXIS = "devices"
 
 
+def bound_axis(axis_name: str | None) -> str | None:
+    """The device axis to average over here: None for `AXIS` where no device axis is mapped.
+
+    So a model that is trained over devices also works by itself, on a batch that one device holds. Any
+    other name is taken at its word, so that a slip of the pen is an error where it is used.
+    """
+    if axis_name != AXIS:
+        return axis_name
+    try:
+        jax.lax.psum(1, AXIS)  # The axis's size, which costs nothing.
+    except NameError:
+        return None
+    return AXIS
+
+
 def gather(array: jax.Array, axis_name: str | None) -> jax.Array:
     """Joins the leading axes of all devices: [b, ...] to [B, ...]; differentiable."""
     if axis_name is None:

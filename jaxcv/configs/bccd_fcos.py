@@ -9,7 +9,6 @@ result: see the README.
 """
 
 from jaxcv.data import TFDSDetection
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     ColorJitter,
     Normalize,
@@ -36,7 +35,7 @@ def experiment() -> Experiment:
         model=FCOS(
             num_classes=3,
             # Patches of 2x2 pixels: a quarter of the positions in the first stage.
-            backbone=ConvBackbone(widths=(16, 32, 64, 128), patch=2, axis_name=AXIS),
+            backbone=ConvBackbone(widths=(16, 32, 64, 128), patch=2),
             # A platelet is about 20 pixels wide here, a white cell about 100.
             strides=(8, 16),
             width=64,

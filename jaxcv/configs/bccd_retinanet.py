@@ -9,7 +9,6 @@ this project.
 import dataclasses
 
 from jaxcv.configs import bccd_fcos
-from jaxcv.devices import AXIS
 from jaxcv.models import ConvBackbone, RetinaNet
 from jaxcv.tasks import Detection
 from jaxcv.tasks.detection.assignment import MaxIoU
@@ -22,7 +21,7 @@ def experiment() -> Experiment:
         bccd_fcos.experiment(),
         model=RetinaNet(
             num_classes=3,
-            backbone=ConvBackbone(widths=(16, 32, 64, 128), patch=2, axis_name=AXIS),
+            backbone=ConvBackbone(widths=(16, 32, 64, 128), patch=2),
             strides=(8, 16, 32),
             width=64,
             convolutions=2,

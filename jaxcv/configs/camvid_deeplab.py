@@ -10,7 +10,6 @@ run to its end by this project.
 import dataclasses
 
 from jaxcv.configs import camvid_unet
-from jaxcv.devices import AXIS
 from jaxcv.models import DeepLabV3Plus, ResNetBackbone
 from jaxcv.train import Experiment
 
@@ -21,7 +20,7 @@ def experiment() -> Experiment:
         camvid_unet.experiment(),
         model=DeepLabV3Plus(
             num_classes=11,
-            backbone=ResNetBackbone(depth=18, width=32, output_stride=8, axis_name=AXIS),
+            backbone=ResNetBackbone(depth=18, width=32, output_stride=8),
             # The coarsest features are 15x20: a rate of 18 would reach over all their height.
             rates=(2, 4, 6),
             width=96,

@@ -9,7 +9,6 @@ al. 2017, table 3).
 """
 
 from jaxcv.data import CAMVID, TFDSSegmentation
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -45,7 +44,7 @@ def experiment() -> Experiment:
         model=UNet(
             num_classes=11,
             # Patches of 2x2 pixels: the finest features have a quarter of the positions.
-            backbone=ConvBackbone(widths=(24, 48, 96, 128), patch=2, axis_name=AXIS),
+            backbone=ConvBackbone(widths=(24, 48, 96, 128), patch=2),
             widths=(64, 48, 24),
             convolutions=1,
         ),

@@ -8,7 +8,6 @@ github.com/KellerJordan/cifar10-airbench gives a ResNet-18 of this kind 96%.
 """
 
 from jaxcv.data import TFDS
-from jaxcv.devices import AXIS
 from jaxcv.image import Cutout, Normalize, RandomCrop, RandomHorizontalFlip
 from jaxcv.models import ResNet
 from jaxcv.tasks import Classification
@@ -25,7 +24,7 @@ def experiment() -> Experiment:
     """Gives the experiment."""
     return Experiment(
         data=TFDS(name="cifar10"),
-        model=ResNet(num_classes=10, depth=18, stem="cifar", axis_name=AXIS),
+        model=ResNet(num_classes=10, depth=18, stem="cifar"),
         task=Classification(num_classes=10),
         optimizer=Optimizer(
             learning_rate=0.1,

@@ -29,7 +29,6 @@ Another width, batch size or number of epochs is `recipe(...)` in a file of your
 from typing import Literal
 
 from jaxcv.data import TFDS
-from jaxcv.devices import AXIS
 from jaxcv.image import AlternatingHorizontalFlip, Normalize, RandomCrop
 from jaxcv.models import SpeedNet, TestTimeAugmentation
 from jaxcv.tasks import Classification, CrossEntropy
@@ -79,7 +78,7 @@ def recipe(
         data=TFDS(name="cifar10"),
         # In evaluation six views: the image and it shifted both ways along a diagonal, each mirrored too.
         model=TestTimeAugmentation(
-            model=SpeedNet(num_classes=10, widths=widths, dtype=dtype, axis_name=AXIS),
+            model=SpeedNet(num_classes=10, widths=widths, dtype=dtype),
             shifts=((1, 1), (-1, -1)),
         ),
         task=Classification(num_classes=10, objective=CrossEntropy(label_smoothing=0.2)),

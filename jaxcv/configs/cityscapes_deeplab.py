@@ -12,7 +12,6 @@ Large images in windows: `jaxcv predict RUN IMAGE ... --window 512 1024`.
 """
 
 from jaxcv.data import CITYSCAPES, TFDSSegmentation
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -45,7 +44,7 @@ def experiment() -> Experiment:
         ),
         model=DeepLabV3Plus(
             num_classes=19,
-            backbone=ResNetBackbone(depth=50, output_stride=16, dtype="bfloat16", axis_name=AXIS),
+            backbone=ResNetBackbone(depth=50, output_stride=16, dtype="bfloat16"),
             dropout=0.1,
             auxiliary_stride=16,
         ),

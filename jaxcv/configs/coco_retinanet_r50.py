@@ -14,7 +14,6 @@ project.
 """
 
 from jaxcv.data import COCODetection
-from jaxcv.devices import AXIS
 from jaxcv.image import IMAGENET_MEAN, IMAGENET_STD, Normalize, RandomHorizontalFlip
 from jaxcv.models import ResNetBackbone, RetinaNet
 from jaxcv.tasks import BoxSmoothL1, Detection
@@ -40,7 +39,7 @@ def experiment() -> Experiment:
         ),
         model=RetinaNet(
             num_classes=80,
-            backbone=ResNetBackbone(depth=50, axis_name=AXIS, dtype="bfloat16"),
+            backbone=ResNetBackbone(depth=50, dtype="bfloat16"),
         ),
         task=Detection(
             num_classes=80,

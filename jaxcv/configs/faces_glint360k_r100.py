@@ -23,7 +23,6 @@ that. Logits would be 4 bytes * 1024 * 360,064 / N = 184 MB, but are made a tile
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
-from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, IResNet
@@ -44,7 +43,7 @@ def experiment() -> Experiment:
     return Experiment(
         data=DisjointIdentities(data=RecordIO(root="glint360k"), test_identities=232),
         model=EmbeddingClassifier(
-            backbone=IResNet(depth=100, dtype="bfloat16", axis_name=AXIS),
+            backbone=IResNet(depth=100, dtype="bfloat16"),
             num_classes=PEOPLE,
             flip_test=True,
         ),

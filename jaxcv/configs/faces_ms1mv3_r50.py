@@ -23,7 +23,6 @@ Logits would be 4 bytes * 1024 * 93,056 / N = 48 MB, but are made a tile at a ti
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
-from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import ArcFace
 from jaxcv.models import EmbeddingClassifier, IResNet
@@ -44,7 +43,7 @@ def experiment() -> Experiment:
     return Experiment(
         data=DisjointIdentities(data=RecordIO(root="ms1m-retinaface-t1"), test_identities=431),
         model=EmbeddingClassifier(
-            backbone=IResNet(depth=50, dtype="bfloat16", axis_name=AXIS),
+            backbone=IResNet(depth=50, dtype="bfloat16"),
             num_classes=PEOPLE,
             flip_test=True,
         ),

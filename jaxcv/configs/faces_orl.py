@@ -19,7 +19,6 @@ people they are counts for more than the head. Named among all 40 people from 5 
 """
 
 from jaxcv.data import TFDS, DisjointIdentities
-from jaxcv.devices import AXIS
 from jaxcv.image import ColorJitter, Normalize, RandomAffine, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, FaceEmbedder
@@ -41,7 +40,7 @@ def experiment() -> Experiment:
             data=TFDS(name="orl_faces", size=(32, 28), fit="stretch"), test_identities=10
         ),
         model=EmbeddingClassifier(
-            backbone=FaceEmbedder(embedding_size=128, axis_name=AXIS),
+            backbone=FaceEmbedder(embedding_size=128),
             num_classes=PEOPLE,
             embedding_size=128,
             flip_test=True,

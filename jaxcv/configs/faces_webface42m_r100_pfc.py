@@ -31,7 +31,6 @@ would be 4 bytes * 1024 * 0.2 * 2,059,008 / N = 211 MB, but are made a tile at a
 """
 
 from jaxcv.data import DisjointIdentities, RecordIO
-from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.losses import CosFace
 from jaxcv.models import EmbeddingClassifier, IResNet
@@ -52,7 +51,7 @@ def experiment() -> Experiment:
     return Experiment(
         data=DisjointIdentities(data=RecordIO(root="webface42m"), test_identities=906),
         model=EmbeddingClassifier(
-            backbone=IResNet(depth=100, dtype="bfloat16", axis_name=AXIS),
+            backbone=IResNet(depth=100, dtype="bfloat16"),
             num_classes=PEOPLE,
             flip_test=True,
         ),

@@ -8,7 +8,6 @@ such a network.
 """
 
 from jaxcv.data import TFDS
-from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip, RandomTranslation
 from jaxcv.models import SmallCNN
 from jaxcv.tasks import Classification, CrossEntropy
@@ -25,7 +24,7 @@ def experiment() -> Experiment:
     """Gives the experiment."""
     return Experiment(
         data=TFDS(name="fashion_mnist"),
-        model=SmallCNN(num_classes=10, axis_name=AXIS),
+        model=SmallCNN(num_classes=10),
         task=Classification(num_classes=10, objective=CrossEntropy(label_smoothing=0.05)),
         optimizer=Optimizer(
             learning_rate=0.1,

@@ -9,7 +9,6 @@ project. For orientation: Flax's example of this network reports 76.4% after 90 
 """
 
 from jaxcv.data import TFDS, DecodeRandomResizedCrop
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -41,7 +40,7 @@ def experiment() -> Experiment:
             channels=3,
             random_resized_crop=DecodeRandomResizedCrop(size=(224, 224)),
         ),
-        model=ResNet(num_classes=1000, depth=50, dtype="bfloat16", axis_name=AXIS),
+        model=ResNet(num_classes=1000, depth=50, dtype="bfloat16"),
         task=Classification(num_classes=1000, objective=CrossEntropy(label_smoothing=0.1)),
         optimizer=Optimizer(
             learning_rate=0.4,

@@ -7,7 +7,6 @@ for one accelerator; it has not been run to its end by this project.
 """
 
 from jaxcv.data import PETS, TFDSSegmentation
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -42,7 +41,7 @@ def experiment() -> Experiment:
         ),
         model=UNet(
             num_classes=3,
-            backbone=ConvBackbone(widths=(32, 64, 128, 256), axis_name=AXIS),
+            backbone=ConvBackbone(widths=(32, 64, 128, 256)),
             widths=(128, 64, 32),
         ),
         # Dice evens out how much of a picture the pet takes up.

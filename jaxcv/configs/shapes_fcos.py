@@ -6,7 +6,6 @@ Time and result on two CPU cores: see the README.
 """
 
 from jaxcv.data import Shapes
-from jaxcv.devices import AXIS
 from jaxcv.image import Normalize, RandomHorizontalFlip
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.tasks import Detection
@@ -24,7 +23,7 @@ def experiment() -> Experiment:
         data=Shapes(),
         model=FCOS(
             num_classes=3,
-            backbone=ConvBackbone(widths=(16, 32, 64), patch=2, axis_name=AXIS),
+            backbone=ConvBackbone(widths=(16, 32, 64), patch=2),
             strides=(4, 8),
             width=48,
             convolutions=1,

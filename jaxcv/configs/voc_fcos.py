@@ -14,7 +14,6 @@ lower accuracy than published for ImageNet-pretrained backbones is to be expecte
 """
 
 from jaxcv.data import VOC, VOCDetection
-from jaxcv.devices import AXIS
 from jaxcv.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -49,7 +48,7 @@ def experiment() -> Experiment:
         ),
         model=FCOS(
             num_classes=20,
-            backbone=ResNetBackbone(depth=50, axis_name=AXIS, dtype="bfloat16"),
+            backbone=ResNetBackbone(depth=50, dtype="bfloat16"),
             strides=(8, 16, 32, 64),
         ),
         task=Detection(num_classes=20, iou_threshold=0.5, min_visibility=0.25),

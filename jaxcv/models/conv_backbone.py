@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.devices import AXIS
 from jaxcv.models.backbone import check_strides
 from jaxcv.models.conv_block import ConvNormReLU, Norm
 from jaxcv.models.inputs import ComputeDtype, prepare_images
@@ -45,7 +46,7 @@ class ConvBackbone(nn.Module):
     norm: Norm = "batch"
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @property
     def strides(self) -> tuple[int, ...]:

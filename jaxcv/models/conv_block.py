@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.normalization import BatchNorm
 
 Norm = Literal["batch", "group", "none"]
@@ -38,7 +39,7 @@ class ConvNormReLU(nn.Module):
     norm: Norm = "batch"
     momentum: float = 0.9
     dtype: Any = jnp.float32
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcv.devices import AXIS
+
 _CLASSIFIER = "classifier"
-_AXIS = "devices"  # the mapped axis of a training step
 _SHORTEST = 1e-12  # rows shorter than this are zero rows
 
 
@@ -114,7 +115,7 @@ class EmbeddingClassifier(nn.Module):
         centers = (self.sub_centers,) if self.sub_centers > 1 else ()
         shape = (rows, *centers, self.embedding_size)
         if self.is_initializing():
-            names = (_AXIS, *(None for _ in shape[1:]))
+            names = (AXIS, *(None for _ in shape[1:]))
             init = nn.with_partitioning(nn.initializers.normal(0.01), names)
             made: Any = self.param(_CLASSIFIER, init, shape, jnp.float32)
             return made

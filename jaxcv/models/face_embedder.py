@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.iresnet import EmbeddingNorm
 from jaxcv.models.normalization import BatchNorm
@@ -35,7 +36,7 @@ class FaceEmbedder(nn.Module):
     dropout: float = 0.4
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(

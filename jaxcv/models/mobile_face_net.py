@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.depthwise import DepthwiseConv, GlobalDepthwiseConv
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.iresnet import EmbeddingNorm
@@ -94,7 +95,7 @@ class MobileFaceNet(nn.Module):
     width: float = 1.0
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(

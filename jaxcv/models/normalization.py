@@ -9,6 +9,8 @@ from flax import linen as nn
 from jax import lax
 from jax.nn.initializers import Initializer
 
+from jaxcv.devices import AXIS, bound_axis
+
 
 def masked_moments(
     x: jax.Array, mask: jax.Array | None = None, axis_name: str | None = None
@@ -104,7 +106,8 @@ class BatchNorm(nn.Module):
     Attributes:
         momentum: Share of the old running statistics that is kept at each step, in [0, 1].
         epsilon: Added to the variance.
-        axis_name: Mapped axis over which a batch is spread; None for a batch on one device.
+        axis_name: Mapped axis over which a batch is spread: by default that of a training step, where it
+            is mapped, see `devices.bound_axis`. None takes each device's rows by themselves.
         dtype: Dtype of the output; statistics and parameters are float32 in any case.
         scale_init: Initializer of the scale [C].
         use_scale: False has no scale: it stays 1.
@@ -122,7 +125,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
     dtype: Any = jnp.float32
     scale_init: Initializer = nn.initializers.ones
     use_scale: bool = True
@@ -152,7 +155,7 @@ class BatchNorm(nn.Module):
         centre = mean
         if train:
             # While parameters are initialized no axis is mapped yet.
-            axis_name = None if self.is_initializing() else self.axis_name
+            axis_name = None if self.is_initializing() else bound_axis(self.axis_name)
             batch_mean, batch_var, rows = masked_moments(x, mask, axis_name)
             centre, mean = batch_mean, jnp.where(rows > 0, batch_mean, mean)
             var = jnp.where(rows > 0, batch_var, var)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.backbone import check_strides
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
@@ -127,7 +128,7 @@ class ResNetBackbone(nn.Module):
     zero_init_last: bool = True
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
     output_stride: int | None = None
 
     @property
@@ -282,7 +283,7 @@ class ResNet(nn.Module):
     zero_init_last: bool = True
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.patch_whitening import COLLECTION, PatchWhitening, symmetric_uniform
@@ -95,7 +96,7 @@ class SpeedNet(nn.Module):
     momentum: float = 0.6
     fit_examples: int = 5000
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcv.convolution.conv import Conv
+from jaxcv.devices import AXIS
 from jaxcv.models.inputs import ComputeDtype, prepare_images
 from jaxcv.models.normalization import BatchNorm
 from jaxcv.models.pooling import global_average_pool
@@ -61,7 +62,7 @@ class WideResNet(nn.Module):
     dropout: float = 0.0
     momentum: float = 0.9
     dtype: ComputeDtype = "float32"
-    axis_name: str | None = None
+    axis_name: str | None = AXIS
 
     @nn.compact
     def __call__(

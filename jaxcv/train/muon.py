@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,8 @@ class Muon:
     adam_learning_rate: float = 0.1
     normalize_weights: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    needs_whole_matrices: ClassVar[bool] = True
 
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""

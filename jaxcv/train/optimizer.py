@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import optax
@@ -38,8 +38,22 @@ def decay_mask(params: Any) -> Any:
 class Algorithm(Protocol):
     """A frozen dataclass that makes an Optax transformation."""
 
+    @property
+    def needs_whole_matrices(self) -> bool:
+        """Whether an update of some entries depends on others of their matrix, by its norm, say.
+
+        Such an algorithm cannot train a matrix whose rows are sharded over devices.
+        """
+        ...
+
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
-        """Gives the update rule, learning rate included; weight decay only where `mask` says."""
+        """Gives the update rule, learning rate included.
+
+        Args:
+            rate: step -> learning rate.
+            mask: where weight decay applies: bools like the parameters, or a function from them to
+                that; None for everywhere.
+        """
         ...
 
 
@@ -56,6 +70,8 @@ class SGD:
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+
+    needs_whole_matrices: ClassVar[bool] = False
 
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
@@ -79,6 +95,8 @@ class Adam:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+
+    needs_whole_matrices: ClassVar[bool] = False
 
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
@@ -110,6 +128,8 @@ class RMSProp:
     eps: float = 1e-8
     weight_decay: float = 0.0
 
+    needs_whole_matrices: ClassVar[bool] = False
+
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
         return optax.chain(
@@ -131,6 +151,8 @@ class Adagrad:
     initial_accumulator: float = 0.1
     eps: float = 1e-7
     weight_decay: float = 0.0
+
+    needs_whole_matrices: ClassVar[bool] = False
 
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
@@ -155,6 +177,8 @@ class LAMB:
     eps: float = 1e-6
     weight_decay: float = 0.0
 
+    needs_whole_matrices: ClassVar[bool] = True
+
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
         return optax.lamb(
@@ -169,21 +193,23 @@ class LARS:
     Attributes:
         momentum: in [0, 1).
         trust_coefficient: scale of the layer-wise rate.
-        weight_decay: before the trust ratio; biases and scales get neither.
+        weight_decay: before the trust ratio, which biases and scales never get.
     """
 
     momentum: float = 0.9
     trust_coefficient: float = 0.001
     weight_decay: float = 0.0
 
+    needs_whole_matrices: ClassVar[bool] = True
+
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
         return optax.lars(
             rate,
             self.weight_decay,
-            weight_decay_mask=mask,
+            weight_decay_mask=True if mask is None else mask,
             trust_coefficient=self.trust_coefficient,
-            trust_ratio_mask=mask,
+            trust_ratio_mask=decay_mask,
             momentum=self.momentum,
         )
 
@@ -200,6 +226,8 @@ class Lion:
     b1: float = 0.9
     b2: float = 0.99
     weight_decay: float = 1e-3
+
+    needs_whole_matrices: ClassVar[bool] = False
 
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""

@@ -26,7 +26,6 @@ from jaxcv.train.checks import (
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
-from jaxcv.train.optimizer import LAMB, LARS, Muon
 from jaxcv.train.parallel import DeviceMap, is_sharded
 from jaxcv.train.settling import earlier_task, settled
 from jaxcv.train.state import TrainState, create_state, state_layout
@@ -265,10 +264,10 @@ def check_sharding(run: Run, params: Any) -> None:
     if run.sharded is None:
         return
     count = run.device_map.count
-    whole = [a for a in run.experiment.optimizer.algorithms if isinstance(a, LAMB | LARS | Muon)]
+    whole = [a for a in run.experiment.optimizer.algorithms if a.needs_whole_matrices]
     if count > 1 and whole:
         raise SetupError(
-            f"{type(whole[0]).__name__} needs norms of whole matrices, but the classifier's rows are "
+            f"{type(whole[0]).__name__} needs whole matrices, but the classifier's rows are "
             f"sharded over {count} devices; use SGD or AdamW, or --devices 1"
         )
     if run.device_map.strategy == "pmap" and jax.process_count() > 1:

@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from jaxcv.devices import AXIS as DEVICES
+from jaxcv.devices import bound_axis
 from jaxcv.models.normalization import BatchNorm, masked_moments
 
 AXIS = "shards"
@@ -258,3 +260,42 @@ def test_without_scale_there_is_no_such_parameter_and_it_is_one():
         "bias"
     }
     assert jax.tree.structure(updated["batch_stats"]) == jax.tree.structure(bare["batch_stats"])
+
+
+def test_by_default_statistics_are_those_of_all_devices_where_there_are_any():
+    x, variables = draw(), variables_of()
+
+    def normalized(norm, x):
+        return norm.apply(variables, x, train=True, mutable="batch_stats")
+
+    def on_devices(norm, name):
+        spread = jax.vmap(functools.partial(normalized, norm), axis_name=name)
+        y, updated = spread(x.reshape(4, -1, *x.shape[1:]))
+        return y.reshape(x.shape), updated["batch_stats"]["mean"]
+
+    whole, updated = normalized(BatchNorm(axis_name=None), x)
+    alone, own = normalized(BatchNorm(), x)  # no axis is mapped here
+    np.testing.assert_array_equal(alone, whole)
+    np.testing.assert_array_equal(own["batch_stats"]["mean"], updated["batch_stats"]["mean"])
+    found, means = on_devices(BatchNorm(), DEVICES)
+    np.testing.assert_allclose(found, whole, atol=2e-5)
+    np.testing.assert_allclose(means, np.tile(updated["batch_stats"]["mean"], (4, 1)), rtol=1e-5)
+    # Each device by itself, because it is told so or because the axis is another.
+    apart, _ = on_devices(BatchNorm(axis_name=None), DEVICES)
+    np.testing.assert_array_equal(on_devices(BatchNorm(), "others")[0], apart)
+    assert np.abs(np.asarray(apart - whole)).max() > 0.1
+    with pytest.raises(NameError, match="nowhere"):
+        normalized(BatchNorm(axis_name="nowhere"), x)
+    assert bound_axis(None) is None
+    assert bound_axis("nowhere") == "nowhere"
+
+
+def test_asking_for_the_axis_adds_nothing_to_the_program():
+    def asked(x):
+        return jax.lax.psum(x, bound_axis(DEVICES))
+
+    def told(x):
+        return jax.lax.psum(x, DEVICES)
+
+    programs = [jax.make_jaxpr(jax.vmap(f, axis_name=DEVICES))(jnp.ones(4)) for f in (asked, told)]
+    assert str(programs[0]) == str(programs[1])

@@ -316,6 +316,7 @@ def test_absent_devices_are_named(tmp_path):
 def test_unsynchronised_batch_norm_is_refused(tmp_path):
     from jaxcv.models import SmallCNN
 
-    experiment = dataclasses.replace(EXPERIMENT, model=SmallCNN(num_classes=3))
+    model = SmallCNN(num_classes=3, axis_name=None)
+    experiment = dataclasses.replace(EXPERIMENT, model=model)
     with pytest.raises(ValueError, match="--model.axis-name devices"):
         train(experiment, tmp_path / "run", Runtime(devices=2))

@@ -24,6 +24,7 @@ from jaxcv.train import (
     RMSProp,
     Step,
 )
+from jaxcv.train.optimizer import Algorithm
 
 
 @pytest.mark.parametrize(
@@ -185,3 +186,25 @@ def test_every_algorithm_fits_a_small_network(algorithm, rate):
 def test_impossible_settings_are_named(optimizer, message):
     with pytest.raises(ValueError, match=message):
         optimizer.transformation(100)
+
+
+@pytest.mark.parametrize(("decay_all", "bias"), [(True, 0.99), (False, 1.0)])
+def test_lars_decays_what_it_is_told_to(decay_all, bias):
+    """One step without a gradient. The trust ratio of w is 0.001 |w| / |0.1 w|; biases have none."""
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+    algorithm = LARS(weight_decay=0.1, trust_coefficient=0.001)
+    optimizer = Optimizer(learning_rate=0.1, algorithm=algorithm, decay_all=decay_all)
+    transformation = optimizer.transformation(10)
+    updates, _ = transformation.update(
+        jax.tree.map(jnp.zeros_like, params), transformation.init(params), params
+    )
+    moved = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(moved["w"], 1 - 0.1 * 0.01 * 0.1, rtol=1e-6)
+    np.testing.assert_allclose(moved["b"], bias, rtol=1e-6)
+
+
+def test_algorithms_say_whether_they_need_whole_matrices():
+    whole = {LAMB, LARS, Muon}
+    for algorithm in (SGD, Adam, AdamW, RMSProp, Adagrad, LAMB, LARS, Lion, Muon):
+        assert isinstance(algorithm(), Algorithm)
+        assert algorithm().needs_whole_matrices == (algorithm in whole)

@@ -178,7 +178,7 @@ def test_norm_and_clipping_count_every_part_once(count):
 
 
 def test_what_cannot_be_divided_is_refused():
-    with pytest.raises(SetupError, match="LARS needs norms of whole matrices.*2 devices"):
+    with pytest.raises(SetupError, match="LARS needs whole matrices.*2 devices"):
         open_run(
             experiment(optimizer=Optimizer(learning_rate=1.0, algorithm=LARS())), Runtime(devices=2)
         )

@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
+# Files whole, so that what a module's tests share is made once.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 # A file of versions to install, where not the newest.
 CONSTRAINTS ?=
 
@@ -20,14 +22,14 @@ demo: env
 	$(BIN)/python -m jaxcv train digits_lenet --workdir $(WORKDIR)
 
 test: env
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 test-fast: env
-	$(BIN)/python -m pytest -n 2 -m 'not slow' $(TESTS)
+	$(PYTEST) -m 'not slow' $(TESTS)
 
 # Properties alone, on 20 times as many examples, which differ from run to run.
 test-deep: env
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 -m hypothesis $(TESTS)
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m hypothesis $(TESTS)
 
 # On the versions of Colab's TPU runtime, with jax's build for CPUs: what depends on them, every notebook, and
 # what the notebooks' set-up adds to Colab's runtimes. These have Python 3.13: make test-colab PYTHON=python3.13

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from jaxcv.data import Source
+from jaxcv.data import DecodeError, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ class TrainingData:
     def class_counts(self) -> np.ndarray:
         """[C] int64: how many labels, of images or of pixels, are of each class.
 
-        Reads every record, once, where the source does not know its labels. 0 where only shapes matter.
+        Reads every record, once, where the source does not know its labels; a damaged one counts for
+        nothing. 0 where only shapes matter.
         """
         return self._class_counts
 
@@ -50,14 +52,21 @@ class TrainingData:
         counts = np.zeros(self.classes, np.int64)
         if self.source is None:
             return counts
-        known = getattr(self.source, "labels", None)
-        labels = (
-            [known]
-            if known is not None
-            else (self.source[index]["label"] for index in range(len(self.source)))
-        )
-        for array in labels:
-            array = np.asarray(array).ravel()
-            valid = array[(array >= 0) & (array < self.classes)]
-            counts += np.bincount(valid.astype(np.int64), minlength=self.classes)
+        for labels in _labels(self.source):
+            classes = np.ravel(labels)
+            classes = classes[(classes >= 0) & (classes < self.classes)]
+            counts += np.bincount(classes.astype(np.int64), minlength=self.classes)
         return counts
+
+
+def _labels(source: Source) -> Iterator[np.ndarray]:
+    """The labels of all records, at once where the source knows them, else record by record."""
+    known = getattr(source, "labels", None)
+    if known is not None:
+        yield np.asarray(known)
+        return
+    for index in range(len(source)):
+        try:
+            yield np.asarray(source[index]["label"])
+        except DecodeError:
+            continue  # What becomes of it is said when a batch meets it.

@@ -11,6 +11,7 @@ import pytest
 import tyro
 
 from jaxcv import losses, tasks
+from jaxcv.data import DecodeError
 from jaxcv.devices import AXIS
 from jaxcv.tasks import Classification, CrossEntropy, Dice, Focal, Segmentation, Sum
 from jaxcv.tasks.objective import IGNORED
@@ -322,6 +323,15 @@ def test_classes_are_counted_in_images_and_in_pixels():
     maps = np.array([[[0, 1], [1, 255]], [[2, 2], [2, 255]]], np.uint8)
     data = TrainingData(num_examples=2, num_classes=C, source=Records(maps))
     np.testing.assert_array_equal(data.class_counts(), [1, 2, 3])
+
+    class Damaged(Records):
+        def __getitem__(self, index):
+            if index == 0:
+                raise DecodeError("record 0", "cut short")
+            return super().__getitem__(index)
+
+    data = TrainingData(num_examples=2, num_classes=C, source=Damaged(maps))
+    np.testing.assert_array_equal(data.class_counts(), [0, 0, 3])
     shapes = TrainingData(num_examples=2, num_classes=C)
     np.testing.assert_array_equal(shapes.class_counts(), [0, 0, 0])
     with pytest.raises(ValueError, match="the labels of this task are no classes"):

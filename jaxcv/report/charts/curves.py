@@ -16,6 +16,7 @@ Scale = Literal["linear", "log", "probit"]
 WIDTH, HEIGHT = 520, 290
 SMALL_WIDTH, SMALL_HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
+_DIGIT = 7.2  # width of a digit of a tick's label
 STRIP = 48  # height of the histogram under the reliability diagram
 MAX_POINTS = 400
 MAX_DOTS = 40
@@ -114,8 +115,11 @@ def line_chart(
         return _figure(title, None, svg.text("no finite values", WIDTH / 2, HEIGHT / 2))
     width, height = (SMALL_WIDTH, SMALL_HEIGHT) if small else (WIDTH, HEIGHT)
     log = min(values) > 0 and max(values) > 30 * min(values)
-    x = _steps_axis([v for points in lines.values() for v, _ in points], end=width - RIGHT)
     y = Axis.around(values, start=height - BOTTOM, end=TOP, log=log)
+    # The name of the axis stands left of its longest tick.
+    left = max(LEFT, 28 + _DIGIT * max(map(len, tick_labels(y.ticks()))))
+    steps = [v for points in lines.values() for v, _ in points]
+    x = _steps_axis(steps, start=left, end=width - RIGHT)
     parts, legend = [], []
     for i, (name, points) in enumerate(lines.items()):
         color = f"series-{(colors or {}).get(name, i) % 6}"
@@ -126,17 +130,17 @@ def line_chart(
                     hint = f"{name}: {py:.5g} at {x_label} {px:,g}"
                     parts.append(svg.dot(x(px), y(py), 2.6, hint=hint, class_=f"dot {color}"))
         legend.append(tag("span", tag("i", class_=color), name, class_="key"))
-    scale = f"{y_label}, log scale" if log else y_label
+    scale = ", ".join(part for part in (y_label, "log scale" if log else "") if part)
     frame = _frame(x, y, x_label, scale, floor=y.start)
     return _figure(title, join(*legend), join(frame, *parts), size=(width, height))
 
 
-def _steps_axis(steps: Sequence[float], end: float) -> Axis:
+def _steps_axis(steps: Sequence[float], *, start: float, end: float) -> Axis:
     """A horizontal axis from 0 to the last step."""
     low, high = min(steps), max(steps)
     if low < high:
-        return Axis(low=min(low, 0.0), high=high, start=LEFT, end=end)
-    return Axis(low=low - 1, high=high + 1, start=LEFT, end=end)
+        return Axis(low=min(low, 0.0), high=high, start=start, end=end)
+    return Axis(low=low - 1, high=high + 1, start=start, end=end)
 
 
 def curve_chart(

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, set before JAX is first used; examples without luck."""
 
 import atexit
+import ctypes
 import gc
 import os
 import shutil
@@ -20,6 +21,8 @@ import hypothesis
 import jax
 import jax.experimental
 import pytest
+
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 # The same examples in every run, however slow the machine is. HYPOTHESIS_PROFILE=deep, or
 # `make test-deep`, draws others each time and many more of them; what fails is kept in .hypothesis/
@@ -43,9 +46,7 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repeatable")
 hypothesis.settings.load_profile(PROFILE)
 
 
-if not hasattr(
-    jax, "enable_x64"
-):  # jax 0.7, on which this suite runs as Colab does, has it elsewhere
+if not hasattr(jax, "enable_x64"):  # jax 0.7 has it elsewhere
     jax.enable_x64 = jax.experimental.enable_x64
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -66,6 +67,8 @@ def bounded_memory() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+    if _malloc_trim is not None:
+        _malloc_trim(0)  # glibc keeps what is freed otherwise
 
 
 @pytest.fixture(scope="module")

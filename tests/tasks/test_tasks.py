@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from jaxcv.report import Presentation, presentation_of
 from jaxcv.tasks import (
     BinaryClassification,
     Classification,
@@ -44,10 +45,12 @@ def test_every_task_keeps_the_contract(task, outputs, classes):
         task.check_outputs(jax.ShapeDtypeStruct((12, 7), jnp.float32), images)
     with pytest.raises(ValueError, match="the model gives dict, but the task wants logits"):
         task.check_outputs({}, images)
-    assert (task.init_state(), task.per_example(3, {}), task.presentation()) == ((), {}, None)
+    assert (task.init_state(), task.per_example(3, {})) == ((), {})
+    assert isinstance(presentation_of(task), Presentation)
     assert task.aggregate({}) == {}
     scores = jnp.asarray(RNG.normal(size=(12, outputs)), jnp.bfloat16)
     rows = batch(RNG.integers(0, classes or 5, 12).astype(np.int32))
+    assert task.headlines[0].name in task.summary(jax.jit(task.metrics)(scores, rows))
     values, weights, _ = jax.jit(task.loss)(scores, rows)
     assert values.shape == weights.shape == (12,)
     assert values.dtype == weights.dtype == jnp.float32

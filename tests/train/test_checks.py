@@ -41,7 +41,7 @@ class Reversed:
         (dataclasses.replace(DIGITS, sampler=4), "sampler is 4, which is no jaxcv.data.Sampler"),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, min_visibility=1.5)),
-            r"min_visibility=1\.5 is outside \[0.0, 1.0\]",
+            r"min_visibility is 1\.5, but must be in \[0.0, 1.0\]",
         ),
         (
             dataclasses.replace(SHAPES, task=dataclasses.replace(SHAPES.task, num_classes=4)),

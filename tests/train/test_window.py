@@ -27,9 +27,9 @@ class Counted(Classification):
 
     least_weight: float = 1.0
 
-    def loss(self, outputs, batch):
-        values, weights = super().loss(outputs, batch)
-        return values, weights * (batch["label"] == 0)
+    def loss(self, outputs, batch, state=(), key=None):
+        values, weights, state = super().loss(outputs, batch, state, key)
+        return values, weights * (batch["label"] == 0), state
 
 
 def steps_and_row(task, batches):

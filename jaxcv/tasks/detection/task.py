@@ -246,7 +246,7 @@ class Detection(Task):
     def headlines(self) -> tuple[Headline, ...]:
         """COCO's average precision first."""
         return (
-            Headline(name="average_precision", title="AP", fraction=True),
+            Headline(name="average_precision", title="Average precision", fraction=True),
             Headline(name="average_precision_50", title="AP at IoU 0.5", fraction=True),
             Headline(name="voc_average_precision_50", title="VOC AP at IoU 0.5", fraction=True),
             Headline(name="best_f1", title="Best F1", fraction=True),

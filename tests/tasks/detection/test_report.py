@@ -95,6 +95,7 @@ def page(tmp_path):
         tmp_path / "r.html",
         title="Animals",
         summary=summary,
+        headlines=Detection(num_classes=len(NAMES)).headlines,
         class_names=NAMES,
         task_sections=sections,
         samples=samples,

@@ -1,5 +1,7 @@
 """Sources of records (TFDS, folders, CSV, arrays, synthetic) and the batches drawn from them."""
 
+from typing import Any
+
 from jaxcv.data.arrays import NPZ, Arrays, Digits
 from jaxcv.data.batches import Batches
 from jaxcv.data.csv_table import CSV
@@ -44,6 +46,7 @@ from jaxcv.data.sheet import contact_sheet
 from jaxcv.data.source import Dataset, Source, SourceView, Split, record_labels, stratified_split
 from jaxcv.data.synthetic import Synthetic
 from jaxcv.data.tfds import TFDS, prepared
+from jaxcv.renamed import earlier_name
 
 __all__ = [
     "CAMVID",
@@ -103,3 +106,11 @@ __all__ = [
     "resident_bytes",
     "stratified_split",
 ]
+
+_EARLIER = {
+    "RandomRectangle": "jaxcv.data.DecodeRandomResizedCrop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return earlier_name(__name__, name, _EARLIER)

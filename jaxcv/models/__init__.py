@@ -1,9 +1,11 @@
-"""Models: Flax Linen modules, channels last, one family a file.
+"""Models: Flax Linen modules, channels last, one family per file.
 
 Every model is called as `model.apply(variables, images, train=..., mask=...)` with float images
 [B, H, W, C] and returns float32 outputs: [B, num_classes], for segmentation [B, H, W,
 num_classes], for detection `DetectionOutputs`. Parameters are float32; `dtype` is the dtype it computes in.
 """
+
+from typing import Any
 
 from jaxcv.models.backbone import Backbone
 from jaxcv.models.conv_backbone import ConvBackbone
@@ -26,6 +28,7 @@ from jaxcv.models.small_cnn import SmallCNN
 from jaxcv.models.speed_net import SpeedNet
 from jaxcv.models.test_time_augmentation import TestTimeAugmentation
 from jaxcv.models.wide_resnet import WideResNet
+from jaxcv.renamed import earlier_name
 
 __all__ = [
     "FCOS",
@@ -57,3 +60,11 @@ __all__ = [
     "UNet",
     "WideResNet",
 ]
+
+_EARLIER = {
+    "AveragedViews": "jaxcv.models.TestTimeAugmentation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return earlier_name(__name__, name, _EARLIER)

@@ -1,6 +1,9 @@
 """The step, the loop, and what they need: optimisers, devices, checkpoints, logs."""
 
+from typing import Any
+
 from jaxcv.devices import AXIS
+from jaxcv.renamed import earlier_name
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
 from jaxcv.train.environment import collect_environment
@@ -91,3 +94,12 @@ __all__ = [
     "train",
     "write_config",
 ]
+
+_EARLIER = {
+    "collect_examples": "jaxcv.train.collect_per_example",
+    "find_images": "jaxcv.predict.find_images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return earlier_name(__name__, name, _EARLIER)

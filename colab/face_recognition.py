@@ -73,7 +73,7 @@ from jaxcv.metrics import (
 from jaxcv.models import EmbeddingClassifier, FaceEmbedder
 from jaxcv.report import report_run
 from jaxcv.tasks.faces.embedding import embed_source, embedder_digest
-from jaxcv.train import AXIS, open_workdir, train
+from jaxcv.train import open_workdir, train
 
 RUNS = Path("runs")
 FAST = bool(os.environ.get("JAXCV_FAST"))  # a small model and few steps: the test of this notebook
@@ -206,7 +206,7 @@ if FAST:
     experiment = replace(
         experiment,
         model=EmbeddingClassifier(
-            backbone=FaceEmbedder(embedding_size=32, widths=(8, 16), axis_name=AXIS),
+            backbone=FaceEmbedder(embedding_size=32, widths=(8, 16)),
             num_classes=known,
             embedding_size=32,
         ),

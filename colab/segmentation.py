@@ -74,7 +74,6 @@ from jaxcv.tasks import CrossEntropy, Dice, Segmentation, Sum
 from jaxcv.tasks.segmentation.inference import Inference, segment
 from jaxcv.tasks.segmentation.predict import segment_files
 from jaxcv.train import (
-    AXIS,
     AdamW,
     Cosine,
     Experiment,
@@ -245,7 +244,7 @@ else:
         data=data,
         model=UNet(
             num_classes=C,
-            backbone=ConvBackbone(widths=(12, 24, 48), patch=2, axis_name=AXIS),
+            backbone=ConvBackbone(widths=(12, 24, 48), patch=2),
             widths=(24, 12),
         ),
         task=task,

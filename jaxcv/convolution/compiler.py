@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 # XLA's CPU backend gives convolutions to the library YNNPACK by default (jaxlib 0.10). The routine
 # it would use otherwise is as fast forwards and two to six times as fast for the filter's gradient.
-# Named is what stays with YNNPACK.
+# The operations listed here stay with YNNPACK.
 _ON_CPU = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"

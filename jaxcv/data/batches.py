@@ -46,7 +46,7 @@ class Batches:
       ignore_label: see `RecordReader`.
       on_bad_record: `raise`, or `skip`: a record that cannot be decoded becomes a row of zeros with
         mask False.
-      max_bad_records: with `skip`, how many different ones are borne before an error.
+      max_bad_records: with `skip`, maximum number of distinct ones before an error.
       sampler: chooses the records of each batch, for training only; None: every record once an
         epoch, in random order.
 

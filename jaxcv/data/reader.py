@@ -34,7 +34,7 @@ class RecordReader:
       ignore_label: the one label outside that range that is allowed, as in label maps, or None.
       on_bad_record: `raise` lets a `DecodeError` through; `skip` puts zeros with mask False in its
         place.
-      max_bad_records: with `skip`, how many different bad records are borne before
+      max_bad_records: with `skip`, maximum number of distinct bad records before
         `TooManyBadRecordsError`.
       rectangle: what of each image is read, by the views that `read` is given; None reads records
         as they are.

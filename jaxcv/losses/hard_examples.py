@@ -1,4 +1,4 @@
-"""Which of many losses of an image are the highest: hard example mining with fixed shapes."""
+"""Selects the hardest losses in each image: hard example mining with fixed shapes."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def count_cells(
         cells: [B, n] of each array -> [B, n] int32 in [0, count], where `count` counts nowhere.
         count: Number of cells.
         arrays: [B, P] each.
-        block: How many numbers to see to at a time, see `blocks`; None takes all at once.
+        block: Elements processed per block, see `blocks`; None takes all at once.
 
     Returns:
         [B, count] int32.

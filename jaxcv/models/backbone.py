@@ -14,7 +14,7 @@ class Backbone(Protocol):
     Attributes:
         strides: what `features_at` can be asked for, from fine to coarse, each twice the one before.
         output_stride: the coarsest stride that features really have, where later stages are dilated
-            instead of strided; None for none. A stage goes by the stride that it would have.
+            instead of strided; None for none. A stage is keyed by its nominal stride.
         dtype: compute dtype; a decoder takes it over, as it does
         momentum: of BatchNorm's running statistics, and
         axis_name: the mapped axis over which its statistics are summed.

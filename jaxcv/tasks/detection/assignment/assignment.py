@@ -14,7 +14,7 @@ class Assignment(NamedTuple):
     """What each of N anchors has to say of an image.
 
     Attributes:
-        matched: [N] int32 row of the object that an anchor is to find; 0 where it is to find none.
+        matched: [N] int32 row of the object assigned to each anchor; 0 where none is.
         positive: [N] bool, whether it is to find one.
         counted: [N] bool, whether it counts at all; positive ones do.
     """

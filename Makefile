@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKDIR ?= runs/demo
-# Files whole, so that what a module's tests share is made once.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+# What test-fast runs.
+FAST ?= not slow and not heavy
 # A file of versions to install, where not the newest.
 CONSTRAINTS ?=
 
@@ -25,7 +26,7 @@ test: env
 	$(PYTEST)
 
 test-fast: env
-	$(PYTEST) -m 'not slow' $(TESTS)
+	$(PYTEST) -m '$(FAST)' $(TESTS)
 
 # Properties alone, on 20 times as many examples, which differ from run to run.
 test-deep: env
@@ -37,7 +38,7 @@ COLAB_TESTS := tests/train tests/tasks tests/data tests/*/test_convolution.py te
 	tests/losses/test_linear_sharded.py tests/models/test_normalization.py tests/models/test_models_contract.py
 
 test-colab:
-	$(MAKE) test-fast VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt TESTS='$(COLAB_TESTS)'
+	$(MAKE) test-fast FAST='not slow' VENV=.venv-colab CONSTRAINTS=tests/colab-tpu.txt TESTS='$(COLAB_TESTS)'
 	.venv-colab/bin/python -m pytest -n 2 tests/test_colab.py
 
 lint: env

@@ -22,6 +22,8 @@ import jax
 import jax.experimental
 import pytest
 
+from tests import heavy
+
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 # The same examples in every run, however slow the machine is. HYPOTHESIS_PROFILE=deep, or
@@ -53,10 +55,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what only the compiler of a later jaxlib does."""
+    """Marks the heavy tests, and skips what only the compiler of a later jaxlib does."""
+    heavy_tests = heavy.read_list()
     # That of 0.7 sums a long row in parts of 32, and stores these and what is summed.
     sums_in_parts = jax.__version_info__ < (0, 8)
     for item in items:
+        if item.nodeid.partition("[")[0] in heavy_tests:
+            item.add_marker(pytest.mark.heavy)
         if sums_in_parts and item.get_closest_marker("fused_sums"):
             item.add_marker(pytest.mark.skip(reason="XLA sums in parts before jaxlib 0.8"))
 

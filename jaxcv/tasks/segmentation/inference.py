@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.image import resize
-from jaxcv.tasks.segmentation.task import main_logits
+from jaxcv.tasks.segmentation.outputs import main_logits
 
 Predictor = Callable[[jax.Array], jax.Array]
 Size = tuple[int, int]

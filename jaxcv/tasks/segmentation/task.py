@@ -15,6 +15,7 @@ from jaxcv.metrics.segmentation import SegmentationMetrics, summary
 from jaxcv.tasks.classification.objectives import CrossEntropy
 from jaxcv.tasks.objective import Objective, check_objective, loss_per_example, with_ignored
 from jaxcv.tasks.segmentation.earlier import upgrade_segmentation
+from jaxcv.tasks.segmentation.outputs import main_logits
 from jaxcv.train.task import Batch, Headline, Task
 from jaxcv.train.training_data import TrainingData
 
@@ -176,8 +177,3 @@ class Segmentation(Task):
         from jaxcv.tasks.segmentation.presentation import SegmentationPresentation
 
         return SegmentationPresentation()
-
-
-def main_logits(outputs: Any) -> jax.Array:
-    """The logits [B,H,W,C] of a model that may have a second head."""
-    return outputs["logits"] if isinstance(outputs, Mapping) else outputs

@@ -12,8 +12,8 @@ class Chip(NamedTuple):
     bandwidth: float  # bytes a second between memory and chip
 
 
-# Google Cloud's documentation, "Key specifications" of each generation, read in November 2026:
-# docs.cloud.google.com/tpu/docs/v4, v5e, v5p and v6e (which also has v5e).
+# v5e and v6e: Google Cloud's documentation, "Key specifications" (docs.cloud.google.com/tpu/docs/v6e has
+# both), read in November 2026. v4 and v5p are from secondary sources that agree with one another.
 CHIPS = {
     "v4": Chip(275e12, 1228e9),
     "v5e": Chip(197e12, 819e9),

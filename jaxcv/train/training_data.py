@@ -44,6 +44,9 @@ class TrainingData:
 
         Reads every record, once, where the source does not know its labels; a damaged one counts for
         nothing. 0 where only shapes matter.
+
+        Raises:
+            ValueError: where the records have no label, such as those of detection.
         """
         return self._class_counts
 
@@ -67,6 +70,12 @@ def _labels(source: Source) -> Iterator[np.ndarray]:
         return
     for index in range(len(source)):
         try:
-            yield np.asarray(source[index]["label"])
+            record = source[index]
         except DecodeError:
             continue  # What becomes of it is said when a batch meets it.
+        if "label" not in record:
+            raise ValueError(
+                f"{source.record_name(index)} has {', '.join(record)}, but no label to count the classes "
+                "by; choose an objective that does not start from class counts"
+            )
+        yield np.asarray(record["label"])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import losses
+from jaxcv.devices import AXIS
 from jaxcv.image import AnnotationRules, clip_boxes, select_detections
 from jaxcv.metrics.detection import detection_summary
 from jaxcv.metrics.detection_losses import DetectionLosses, detection_loss_summary
@@ -135,6 +136,7 @@ class Detection(Task):
         if found == wanted:
             labels = jax.ShapeDtypeStruct(outputs.logits.shape[:-1], jnp.int32)
             check_objective(self.class_loss, outputs.logits, labels, self.num_classes)
+            self._check_no_object()
             return
         if found == self.num_classes + (not self.background):
             raise ValueError(
@@ -145,6 +147,27 @@ class Detection(Task):
             f"the model gives {found} logits for each box, but the task wants {wanted}; say "
             f"--model.num-classes {self.num_classes}"
         )
+
+    def _check_no_object(self) -> None:
+        """Raises ValueError where the class loss has no answer for an anchor without an object."""
+        if self.background or self.class_loss.sees_images:
+            return
+        one = {"mask": jnp.ones(1, bool), "record": jnp.zeros(1, jnp.int32)}
+        batch = {**one, "epoch": one["record"], "label": jnp.full((1, 1), self.num_classes)}
+
+        def one_device(batch: Batch) -> jax.Array:
+            state = self.init_state(TrainingData(num_examples=1, num_classes=self.num_classes))
+            logits = jnp.zeros((1, 1, self.num_classes))
+            key = jax.random.key(0)
+            return loss_per_example(self.class_loss, logits, batch, state, key)[0]
+
+        devices = jax.tree.map(lambda x: x[None], batch)
+        if not jnp.all(jnp.isfinite(jax.vmap(one_device, axis_name=AXIS)(devices))):
+            raise ValueError(
+                f"{type(self.class_loss).__name__} chooses among the classes alone, but most anchors have "
+                "no object; say --task.background True --model.background True, or take one on a sigmoid "
+                "for each class, such as SigmoidFocal"
+            )
 
     def class_count(self) -> int:
         """Classes of objects; no object is none of them."""

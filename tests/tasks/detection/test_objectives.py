@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxcv import losses
+from jaxcv.data import Shapes
 from jaxcv.image import DeltaCoding, DistanceCoding
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.models.detection import DetectionOutputs, grid_anchors
@@ -17,12 +18,16 @@ from jaxcv.tasks import (
     Asymmetric,
     BoxSmoothL1,
     CIoU,
+    CrossEntropy,
     Detection,
     DIoU,
     EqualizedFocal,
+    Focal,
     GIoU,
     HardNegatives,
     IoU,
+    LogitAdjusted,
+    Poly1,
     SigmoidFocal,
 )
 from jaxcv.train import Checkpoints, DeviceMap, TrainingData, create_state, make_train_step
@@ -244,3 +249,27 @@ def test_names_and_numbers_of_earlier_versions_are_read(earlier, task):
 def test_hard_negatives_need_a_logit_for_no_object():
     with pytest.raises(ValueError, match="say --task.background True"):
         dataclasses.replace(Detection(num_classes=C), class_loss=HardNegatives())
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(), Poly1()], ids=lambda x: type(x).__name__)
+def test_a_softmax_over_the_classes_alone_is_refused(loss):
+    """It would be NaN at every anchor without an object."""
+    outputs = outputs_of(task_of(), PARAMS)
+    with pytest.raises(
+        ValueError, match=rf"{type(loss).__name__} chooses .*--task.background True"
+    ):
+        Detection(num_classes=C, class_loss=loss).check_outputs(outputs, None)
+    wide = dataclasses.replace(outputs, logits=PARAMS["logits"])
+    Detection(num_classes=C, class_loss=loss, background=True).check_outputs(wide, None)
+
+
+@pytest.mark.parametrize("name", CLASS_LOSSES)
+def test_the_class_losses_have_an_answer_for_no_object(name):
+    TASKS[name].check_outputs(outputs_of(TASKS[name], PARAMS), None)
+
+
+def test_classes_are_not_counted_by_boxes():
+    source = Shapes(num_examples=1, image_size=32).open("train")
+    data = TrainingData(num_examples=1, num_classes=3, source=source)
+    with pytest.raises(ValueError, match="has image, boxes.*no label to count the classes by"):
+        Detection(num_classes=3, class_loss=LogitAdjusted(), background=True).init_state(data)

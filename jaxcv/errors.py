@@ -2,7 +2,7 @@
 
 import difflib
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 class UsageError(ValueError):
@@ -38,3 +38,14 @@ def nearest(word: str, known: Collection[str], what: str) -> str:
 def one_line(error: BaseException) -> str:
     """The message of an error without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for a sentence: the first few, and how many more there are.
+
+    Example:
+        >>> listed(["ant", "bee", "cat"], most=2)
+        'ant, bee and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

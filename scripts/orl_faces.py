@@ -134,7 +134,7 @@ def identify_by_network(head: str, seed: int) -> Figures:
         train(experiment, workdir)
         run, state = open_workdir(workdir)
     # The training pictures, not augmented, are what the others are searched in.
-    searched = dataclasses.replace(run, test_source=run.train_source)
+    searched = dataclasses.replace(run, splits={"test": run.train_source})
     gallery, probes = (predict_test(each, state.variables) for each in (searched, run))
     return rank_1(probes["embedding"], probes["label"], gallery["embedding"], gallery["label"])
 

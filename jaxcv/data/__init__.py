@@ -43,7 +43,16 @@ from jaxcv.data.segmentation.masks import (
 )
 from jaxcv.data.segmentation.tfds import TFDSSegmentation
 from jaxcv.data.sheet import contact_sheet
-from jaxcv.data.source import Dataset, Source, SourceView, Split, record_labels, stratified_split
+from jaxcv.data.source import (
+    Dataset,
+    Record,
+    Source,
+    SourceView,
+    Split,
+    first_record,
+    record_labels,
+    stratified_split,
+)
 from jaxcv.data.synthetic import Synthetic
 from jaxcv.data.tfds import TFDS, prepared
 from jaxcv.renamed import earlier_name
@@ -74,6 +83,7 @@ __all__ = [
     "MaskFolder",
     "MaskValues",
     "People",
+    "Record",
     "RecordIO",
     "RecordReader",
     "Sampler",
@@ -93,6 +103,7 @@ __all__ = [
     "decode_image",
     "decode_mask",
     "encode_mask",
+    "first_record",
     "fit_image",
     "fit_mask",
     "gather",

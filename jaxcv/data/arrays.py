@@ -60,6 +60,10 @@ class ArraySource:
         image = self.image_reader.fit_pixels(self.images[index])
         return {"image": image, "label": self.labels[index]}
 
+    def fingerprint_arrays(self) -> dict[str, np.ndarray]:
+        """The labels and the images, which lie in memory."""
+        return {"label": self.labels, "image": self.images}
+
     def record_name(self, index: int) -> str:
         """`name[index]`."""
         return f"{self._name}[{index}]"

@@ -62,6 +62,10 @@ class FileSource:
         image = self.image_reader.decode_view(read_file(pathlib.Path(name)), view, target, name)
         return {"image": image, "label": self.labels[index]}
 
+    def fingerprint_arrays(self) -> dict[str, np.ndarray]:
+        """The labels."""
+        return {"label": self.labels}
+
     def record_name(self, index: int) -> str:
         """Path of the file."""
         return os.fspath(self.root / self.paths[index])

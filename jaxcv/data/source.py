@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
@@ -27,7 +28,8 @@ class Source(Protocol):
     besides; `Batches` then uses it. One that knows every label without reading the images has
     `labels` [N]; `record_labels` asks for it. One that can show a part of an image while it decodes
     it has `read_views(indices, views, (height, width))`, and may have a `random_resized_crop`: what
-    training batches are to show.
+    training batches are to show. One that holds labels, boxes or the like in memory has
+    `fingerprint_arrays() -> {name: array}`, by which a run notices that they have changed.
 
     A source that stands before another, or shows a part of it, hands on its `image_reader`.
     """
@@ -135,9 +137,35 @@ class SourceView:
         """[N] label of each record, as the source viewed knows it."""
         return record_labels(self.source)[np.asarray(self.indices, np.int64)]
 
+    def fingerprint_arrays(self) -> dict[str, np.ndarray]:
+        """Those of the source viewed, of its records alone where an array has one row for each."""
+        indices, length = np.asarray(self.indices, np.int64), len(self.source)
+        arrays: dict[str, np.ndarray] = getattr(self.source, "fingerprint_arrays", dict)()
+        return {k: v[indices] if len(v) == length else v for k, v in arrays.items()}
+
     def record_name(self, index: int) -> str:
         """Name of the record in the source viewed."""
         return self.source.record_name(int(self.indices[index]))
+
+
+def first_record(source: Source, bad_allowed: int = 0) -> tuple[Record, str]:
+    """The first record that can be read, and its name: an example of them all.
+
+    Args:
+      source: the records.
+      bad_allowed: how many that cannot be decoded are passed over.
+
+    Raises:
+      DecodeError: one more than that cannot be decoded; it is named.
+      ValueError: there are no records.
+    """
+    for index in range(len(source)):
+        try:
+            return source[index], source.record_name(index)
+        except DecodeError:
+            if index >= min(bad_allowed, len(source) - 1):
+                raise
+    raise ValueError("the source holds no records")
 
 
 def record_labels(source: Source) -> np.ndarray:

@@ -125,6 +125,8 @@ class TFDSSource:
             os.fspath(find_prepared(dataset.name, dataset.data_dir))
         )
         self._name = f"{builder.info.name}:{builder.info.version} {split}"
+        splits = builder.info.splits.items()
+        self._splits = repr(sorted((k, s.num_bytes, list(s.shard_lengths)) for k, s in splits))
         features = dict(builder.info.features)
         for key in (dataset.image_key, dataset.label_key):
             if key not in features:
@@ -247,6 +249,10 @@ class TFDSSource:
         if not self._encoded:
             return view_image(convert_channels(image, self.image_reader.channels), view, target)
         return self.image_reader.decode_view(image, view, target, self.record_name(index))
+
+    def fingerprint_arrays(self) -> dict[str, np.ndarray]:
+        """What TFDS wrote about the splits when it prepared them: records and bytes of each shard."""
+        return {"splits": np.frombuffer(self._splits.encode(), np.uint8)}
 
     def record_name(self, index: int) -> str:
         """`name:version split[index]`."""

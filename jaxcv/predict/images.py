@@ -69,13 +69,12 @@ def predict_images(
         files: paths.
     """
     experiment = run.experiment
-    height, width, _ = run.train_source[0]["image"].shape
     source = FileSource(
         Path(),
         files,
         np.zeros(len(files), np.int32),
-        run.train_source.class_names,
-        run.image_reader.with_size((height, width)),
+        run.class_names,
+        run.sized_image_reader,
     )
     size = min(len(files), experiment.eval_batch_size)
     batches = Batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv.devices import AXIS
+from jaxcv.json_file import read_json
 from jaxcv.report.page import write_report
 from jaxcv.report.presentation import presentation_of
 from jaxcv.train import (
@@ -65,17 +65,17 @@ def report_run(
         path,
         title=f"{_model_name(run.experiment.model)} on {_data_name(run.experiment.data)}",
         subtitle=(
-            f"Step {int(state.step):,} of {run.total_steps:,}, {len(run.train_source):,} training and "
+            f"Step {int(state.step):,} of {run.total_steps:,}, {run.data.train.count:,} training and "
             f"{len(run.test_source):,} test records"
         ),
         history=rows_until(workdir, int(state.step)),
         summary=results["test"],
-        class_names=run.train_source.class_names,
+        class_names=run.class_names,
         task_sections=sections,
         headlines=run.experiment.task.headlines,
         samples=samples,
         config=to_json(run.experiment),
-        environment=json.loads(environment.read_text()) if environment.exists() else None,
+        environment=read_json(environment) if environment.exists() else None,
     )
 
 

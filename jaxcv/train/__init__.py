@@ -6,6 +6,7 @@ from jaxcv.devices import AXIS
 from jaxcv.renamed import earlier_name
 from jaxcv.train.checkpoint import CheckpointError, Checkpoints
 from jaxcv.train.config_file import ConfigError, read_config, write_config
+from jaxcv.train.data_card import DataCard, Fingerprint
 from jaxcv.train.environment import collect_environment
 from jaxcv.train.evaluation import (
     collect_per_example,
@@ -32,6 +33,7 @@ from jaxcv.train.optimizer import (
 from jaxcv.train.parallel import DeviceMap
 from jaxcv.train.parameter_groups import ParameterGroup
 from jaxcv.train.run import Run, SetupError, open_run, open_workdir
+from jaxcv.train.run_card import RunCard
 from jaxcv.train.schedules import Constant, Cosine, OneCycle, Polynomial, Step
 from jaxcv.train.settling import settled
 from jaxcv.train.state import TrainState, chosen_variables, create_state
@@ -54,9 +56,11 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Cosine",
+    "DataCard",
     "DeviceMap",
     "EarlyStopping",
     "Experiment",
+    "Fingerprint",
     "Headline",
     "Keep",
     "Lion",
@@ -68,6 +72,7 @@ __all__ = [
     "Polynomial",
     "RMSProp",
     "Run",
+    "RunCard",
     "Runtime",
     "SetupError",
     "Step",

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcv.data import Sampler, Source
+from jaxcv.data import Record, Sampler, Source
 from jaxcv.devices import AXIS
 from jaxcv.image import Mixing
 from jaxcv.train.batch import preprocess_batch
@@ -81,19 +81,18 @@ def modules(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from modules(f"{name}.{field.name}", value)
 
 
-def check_annotations(experiment: Experiment, source: Source) -> None:
-    """Raises SetupError where records lack what the task learns from, or what is mixed."""
-    record = source[0]
-    missing = [name for name in experiment.task.annotations if name not in record]
+def check_annotations(experiment: Experiment, record: Record, name: str) -> None:
+    """Raises SetupError where a record lacks what the task learns from, or what is mixed."""
+    missing = [each for each in experiment.task.annotations if each not in record]
     if missing:
         raise SetupError(
             f"{type(experiment.task).__name__} learns from {', '.join(experiment.task.annotations)}, but "
-            f"{source.record_name(0)} has {', '.join(record)}; take a data set of the task's kind"
+            f"{name} has {', '.join(record)}; take a data set of the task's kind"
         )
     try:
         _ = experiment.task.annotation_rules
         if experiment.mix is not None:
-            experiment.mix.check_record(record, source.record_name(0))
+            experiment.mix.check_record(record, name)
     except ValueError as error:
         raise SetupError(str(error)) from None
 
@@ -109,40 +108,49 @@ def check_classes(experiment: Experiment, source: Source) -> None:
         )
 
 
-def augmented_image(experiment: Experiment, source: Source) -> jax.ShapeDtypeStruct:
-    """The shape [1, H, W, C] and dtype of a training image after augmentation, before preprocessing."""
-    record = source[0]["image"]
-    cut = getattr(source, "random_resized_crop", None)
-    seen = record.shape if cut is None else (*cut.size, record.shape[-1])
+def augmented_image(
+    experiment: Experiment, image: jax.ShapeDtypeStruct, crop_size: tuple[int, int] | None
+) -> jax.ShapeDtypeStruct:
+    """The shape [1, H, W, C] and dtype of a training image after augmentation, before preprocessing.
+
+    Args:
+        experiment: which augmentation.
+        image: [H, W, C], of a record.
+        crop_size: (H, W) of what training shows of it; None for all.
+    """
+    seen = image.shape if crop_size is None else (*crop_size, image.shape[-1])
 
     def augmented(images: jax.Array) -> jax.Array:
         for transform in experiment.augment:
             images = jax.vmap(lambda x, t=transform: t(jax.random.key(0), x))(images)
         return images
 
-    return jax.eval_shape(augmented, jax.ShapeDtypeStruct((1, *seen), record.dtype))
+    return jax.eval_shape(augmented, jax.ShapeDtypeStruct((1, *seen), image.dtype))
 
 
-def check_images(experiment: Experiment, source: Source) -> tuple[int, int, int]:
-    """Gives the shape of an image as the model sees it.
+def evaluated_shape(experiment: Experiment, image: jax.ShapeDtypeStruct) -> tuple[int, int, int]:
+    """(H, W, C) of an image [H, W, C] as the model sees it, after preprocessing."""
+    images = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
+    return _preprocessed(experiment, images).shape[1:]
 
-    Raises:
-        SetupError: where augmented images have another shape than those of evaluation.
-    """
-    record = source[0]["image"]
-    image = jax.ShapeDtypeStruct((1, *record.shape), record.dtype)
 
-    def evaluated(images: jax.Array) -> jax.Array:
-        return preprocess_batch({"image": images}, experiment.preprocess)["image"]
-
-    shape = jax.eval_shape(evaluated, image).shape
-    augmented = jax.eval_shape(evaluated, augmented_image(experiment, source)).shape
+def check_images(
+    experiment: Experiment, image: jax.ShapeDtypeStruct, crop_size: tuple[int, int] | None
+) -> None:
+    """Raises SetupError where augmented images have another shape than those of evaluation."""
+    shape = evaluated_shape(experiment, image)
+    augmented = _preprocessed(experiment, augmented_image(experiment, image, crop_size)).shape[1:]
     if shape != augmented:
         raise SetupError(
-            f"augmentation gives images of {list(augmented[1:])}, but evaluation has {list(shape[1:])}; "
+            f"augmentation gives images of {list(augmented)}, but evaluation has {list(shape)}; "
             "add the same size to preprocess"
         )
-    return shape[1:]
+
+
+def _preprocessed(experiment: Experiment, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(
+        lambda x: preprocess_batch({"image": x}, experiment.preprocess)["image"], images
+    )
 
 
 def check_model(experiment: Experiment, image_shape: tuple[int, int, int]) -> Variables:

@@ -7,14 +7,17 @@ import hashlib
 import importlib
 import json
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from jaxcv.errors import UsageError, nearest
+from jaxcv.json_file import JSONFileError, read_json
 from jaxcv.train.experiment import Experiment
 
 # Linen gives each module these two fields; they are not settings.
@@ -98,7 +101,8 @@ def from_json(value: Any) -> Any:
     `upgrade(fields) -> fields`, which is given the fields as they were written.
 
     Raises:
-        ConfigError: for a class outside jaxcv that is not already imported, or an unknown field.
+        ConfigError: for a class outside jaxcv that is not already imported, an unknown field, or a value
+            of another type than the field's.
     """
     if isinstance(value, list):
         return tuple(from_json(item) for item in value)
@@ -120,9 +124,31 @@ def from_json(value: Any) -> Any:
     try:
         if upgrade is not None:
             fields = upgrade(fields)
+        check_types(cls, fields)
         return cls(**fields)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"config.json does not fit {value['class']}: {error}") from None
+
+
+def check_types(cls: type, fields: dict[str, Any]) -> None:
+    """Raises TypeError for a value that its field's annotation does not allow, such as "64" for an int."""
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError:  # An annotation in somebody's own file that only a type checker can resolve.
+        return
+    for name, value in fields.items():
+        hint = hints.get(name, Any)
+        try:
+            check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as error:
+            raise TypeError(f"{name} is {value!r}: {error}") from None
+        if isinstance(value, bool) and not _allows_bool(hint):  # bool is a subclass of int
+            raise TypeError(f"{name} is {value!r}, which is not {hint}")
+
+
+def _allows_bool(hint: Any) -> bool:
+    inner = typing.get_args(hint)
+    return hint in (Any, bool, object) or any(_allows_bool(each) for each in inner)
 
 
 def _resolve(path: Any) -> type:
@@ -163,11 +189,11 @@ def read_config(path: Path) -> Experiment:
         ConfigError: where the file is missing, no JSON, or holds something else.
     """
     try:
-        experiment = from_json(json.loads(path.read_text()))
+        experiment = from_json(read_json(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; is it the work directory of a run?") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    except JSONFileError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{path} holds no experiment")
     return experiment
@@ -184,10 +210,15 @@ def write_config(path: Path, experiment: Experiment) -> None:
         path.write_text(json.dumps(wanted, indent=2) + "\n")
         return
     try:
-        found = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    differences = list(_differences(_up_to_date(found), wanted))
+        found = read_json(path)
+    except JSONFileError as error:
+        raise ConfigError(
+            f"{error}. Remove the file, and the command that started the run writes it again"
+        ) from None
+    differences = [
+        f"{name} was {then} and is now {now}"
+        for name, then, now in differences_of(_up_to_date(found), wanted)
+    ]
     if differences:
         raise ConfigError(
             f"{path.parent} is the work directory of another experiment: "
@@ -204,10 +235,11 @@ def _up_to_date(found: Any) -> Any:
         return found
 
 
-def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*found, *(k for k in wanted if k not in found)]:
+def differences_of(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """(name, first value, second value), as JSON, of each field in which two JSON values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in dict.fromkeys([*first, *second]):
             inner = f"{name}.{key}" if name else key
-            yield from _differences(found.get(key), wanted.get(key), inner)
-    elif found != wanted:
-        yield f"{name} was {json.dumps(found)} and is now {json.dumps(wanted)}"
+            yield from differences_of(first.get(key), second.get(key), inner)
+    elif first != second:
+        yield name, json.dumps(first), json.dumps(second)

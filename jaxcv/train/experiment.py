@@ -155,6 +155,8 @@ class Runtime:
         num_threads: decoding threads, where the data are streamed.
         onednn: on a CPU, convolve by oneDNN where that is faster; needs `pip install 'jaxcv[onednn]'` and,
             the first time, a C++ compiler.
+        data_changed: a run whose records or classes are not those that it started with is refused, or
+            goes on over them: the one setting here that may change what is computed.
     """
 
     platform: Literal["cpu", "gpu", "tpu"] | None = None
@@ -164,3 +166,4 @@ class Runtime:
     resident: bool | None = None
     num_threads: int = 8
     onednn: bool = False
+    data_changed: Literal["refuse", "accept"] = "refuse"

@@ -39,7 +39,7 @@ def fit_to_data(run: Run, state: TrainState) -> TrainState:
 
 def fit_count(run: Run) -> int:
     """How many training images the model is fitted to; 0 where it does not ask for any."""
-    return min(getattr(run.experiment.model, "fit_examples", 0), len(run.train_source))
+    return min(getattr(run.experiment.model, "fit_examples", 0), run.data.train.count)
 
 
 def fitting_images(run: Run) -> np.ndarray:

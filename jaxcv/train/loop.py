@@ -15,15 +15,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxcv.errors import Interrupted
+from jaxcv.train.agreement import check_agreement, from_first, on_first, settings_of
 from jaxcv.train.checkpoint import Checkpoints
-from jaxcv.train.config_file import write_config
+from jaxcv.train.config_file import to_json, write_config
 from jaxcv.train.environment import write_environment
-from jaxcv.train.evaluation import evaluate_state, make_evaluator, scalars
+from jaxcv.train.evaluation import (
+    check_deciding_metrics,
+    evaluate_state,
+    make_evaluator,
+    scalars,
+)
 from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed
 from jaxcv.train.fitting import fit_to_data
 from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
 from jaxcv.train.run import Run, open_run
+from jaxcv.train.run_card import keep_run_card
 from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
 from jaxcv.train.task import Headline
@@ -60,13 +67,15 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     """
     # Everything is opened and checked before the first byte is written.
     workdir = Path(workdir)
+    check_agreement(settings_of(experiment, runtime or Runtime()))
     run = open_run(experiment, runtime, workdir)
+    check_agreement(to_json(run.data))
     experiment = run.experiment  # with what is settled when a run starts
     feed, evaluate = run.train_feed(), make_evaluator(run)
     checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_config(workdir / "config.json", experiment)
+    begun = from_first((workdir / "config.json").exists())
+    if begun:
+        on_first(lambda: keep_identity(workdir, run))
 
     # The newest whole checkpoint, or step 0. The step alone says where the data go on.
     newest = checkpoints.newest_whole()
@@ -77,11 +86,14 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     step, total_steps = int(state.step), run.total_steps
     if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
         return evaluate_state(evaluate, state)
+    check_deciding_metrics(experiment, evaluate, state)
+    if not begun:
+        on_first(lambda: keep_identity(workdir, run))
     write_environment(workdir)
     log = MetricLog(workdir, step)
 
     # From here on the devices are busy, and the host only reports.
-    eval_every = experiment.eval_every or max(len(run.train_source) // experiment.batch_size, 1)
+    eval_every = experiment.eval_every or max(run.data.train.count // experiment.batch_size, 1)
     checkpoint_every = experiment.checkpoint_every or eval_every
     intervals = (experiment.log_every, eval_every, checkpoint_every)
     pack = Packing()
@@ -132,6 +144,17 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
                 progress.say(f"step {step}  stopped early by {experiment.early_stopping}")
                 break
     return results
+
+
+def keep_identity(workdir: Path, run: Run) -> None:
+    """Writes config.json and run.json, or compares those that are there with the run.
+
+    Raises:
+        ValueError: it is the directory of another experiment, or the data have changed since.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_config(workdir / "config.json", run.experiment)
+    keep_run_card(workdir, run.data, accept=run.runtime.data_changed == "accept")
 
 
 def log_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ import optax
 
 from jaxcv.convolution import onednn
 from jaxcv.convolution.compiler import compiler_options
-from jaxcv.data import Batches, ImageReader, Source, materialize, resident_bytes
+from jaxcv.data import (
+    Batches,
+    ImageReader,
+    Source,
+    Split,
+    first_record,
+    materialize,
+    resident_bytes,
+)
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import (
     SetupError,
@@ -22,11 +31,14 @@ from jaxcv.train.checks import (
     check_images,
     check_model,
     check_sizes,
+    evaluated_shape,
 )
 from jaxcv.train.config_file import read_config
+from jaxcv.train.data_card import DataCard, Splits, describe
 from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.parallel import DeviceMap, is_sharded
+from jaxcv.train.run_card import read_run_card
 from jaxcv.train.settling import earlier_task, settled
 from jaxcv.train.state import TrainState, create_state, state_layout
 from jaxcv.train.training_data import TrainingData
@@ -37,13 +49,14 @@ RESIDENT_LIMIT = 2 * 2**30
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment with its data opened, on its devices.
+    """An experiment on its devices, with what is known of its data.
 
     Attributes:
         experiment: what is trained.
         runtime: how the machine is used.
         device_map: the devices.
-        train_source, test_source: the records.
+        data: what the run keeps of its data.
+        splits: the records, opened when they are asked for.
         image_shape: (H, W, C) as the model sees an image.
         total_steps: updates from start to end.
         layout: how the state lies on the devices, see `state_layout`.
@@ -52,26 +65,46 @@ class Run:
     experiment: Experiment
     runtime: Runtime
     device_map: DeviceMap
-    train_source: Source
-    test_source: Source
+    data: DataCard
+    splits: Mapping[Split, Source]
     image_shape: tuple[int, int, int]
     total_steps: int
     layout: TrainState
 
     @property
+    def train_source(self) -> Source:
+        """The training records."""
+        return self.splits["train"]
+
+    @property
+    def test_source(self) -> Source:
+        """The test records."""
+        return self.splits["test"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes by label, as they were called when the run started."""
+        return self.data.class_names
+
+    @property
     def image_reader(self) -> ImageReader:
-        """What reads image files as the data set reads its own.
+        """What reads an image file to the size and channels of the records, as the data set read its own.
 
         Raises:
             SetupError: the data set, one of your own, hands none over.
         """
-        reader = getattr(self.train_source, "image_reader", None)
+        reader = self.data.image_reader
         if reader is None:
             raise SetupError(
-                f"{type(self.train_source).__name__} has no image_reader, so that nothing tells how to "
+                f"{type(self.experiment.data).__name__} has no image_reader, so that nothing tells how to "
                 "read an image file as its records; give it one: jaxcv.data.ImageReader"
             )
         return reader
+
+    @property
+    def sized_image_reader(self) -> ImageReader:
+        """`image_reader`, to the size of the records where the data set itself has none."""
+        return self.image_reader.with_size(self.data.image_shape[:2])
 
     @property
     def sharded(self) -> Any:
@@ -99,7 +132,7 @@ class Run:
             ema=self.experiment.ema_decay is not None,
             task=task,
             data=TrainingData(
-                num_examples=len(self.train_source),
+                num_examples=self.data.train.count,
                 num_classes=task.class_count(),
                 source=None if to_restore else self.train_source,
             ),
@@ -171,43 +204,17 @@ def open_run(
         ValueError: from the data set, the model or the optimiser, likewise.
     """
     runtime = runtime or Runtime()
-    devices = choose_devices(runtime)
-    if runtime.onednn and devices[0].platform == "cpu":
-        onednn.load()
-    device_map = DeviceMap(devices, runtime.strategy, compiler_options(devices))
+    device_map = open_devices(runtime)
     check_sizes(experiment, runtime, device_map)
-    train_source = experiment.data.open("train")
-    test_source = experiment.data.open("test")
-    check_annotations(experiment, train_source)
+    splits = Splits(experiment.data)
+    train_source, test_source = splits["train"], splits["test"]
+    bad_allowed = experiment.max_bad_records if experiment.on_bad_record == "skip" else 0
+    record, name = first_record(train_source, bad_allowed)
+    check_annotations(experiment, record, name)
     check_classes(experiment, train_source)
-    image_shape = check_images(experiment, train_source)
-    data = TrainingData(
-        num_examples=len(train_source),
-        num_classes=experiment.task.class_count(),
-        source=train_source,
-        image_shape=augmented_image(experiment, train_source).shape[1:],
-    )
-    earlier = None if workdir is None else earlier_task(workdir)
-    experiment = replace(experiment, task=settled(experiment.task, data, earlier))
-    shapes = check_model(experiment, image_shape)
-    total_steps = experiment.total_steps(len(train_source))
-    layout = state_layout(
-        shapes,
-        experiment.optimizer.transformation(total_steps),
-        ema=experiment.ema_decay is not None,
-    )
-    run = Run(
-        experiment=experiment,
-        runtime=runtime,
-        device_map=device_map,
-        train_source=train_source,
-        test_source=test_source,
-        image_shape=image_shape,
-        total_steps=total_steps,
-        layout=layout,
-    )
-    check_sharding(run, nn.unbox(shapes["params"]))
-    return run
+    card = describe(train_source, test_source, record)
+    check_images(experiment, card.image, card.crop_size)
+    return _run(experiment, runtime, device_map, card, splits, workdir)
 
 
 def open_workdir(
@@ -218,6 +225,9 @@ def open_workdir(
 ) -> tuple[Run, TrainState]:
     """Rebuilds a run from its work directory, with the state of a checkpoint.
 
+    The data are not opened before their records are asked for; where they have changed since the run
+    started, a warning says how.
+
     Args:
         workdir: written by `train`.
         runtime: how to use the machine now.
@@ -225,10 +235,16 @@ def open_workdir(
         experiment: what was trained; None reads it from config.json, which cannot hold arrays.
 
     Raises:
-        ValueError: where there is no such checkpoint, it is damaged, or the data are gone.
+        ValueError: where there is no such checkpoint, it is damaged, or it is another run's.
     """
-    workdir = Path(workdir)
-    run = open_run(experiment or read_config(workdir / "config.json"), runtime, workdir)
+    workdir, runtime = Path(workdir), runtime or Runtime()
+    experiment = experiment or read_config(workdir / "config.json")
+    card = read_run_card(workdir)
+    if card is None:  # An earlier version kept nothing of the data.
+        run = open_run(experiment, runtime, workdir)
+    else:
+        splits = Splits(experiment.data, card.data, runtime.data_changed == "accept")
+        run = _run(experiment, runtime, open_devices(runtime), card.data, splits, workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", run.experiment.keep)
     steps = checkpoints.steps()
     if not steps:
@@ -238,6 +254,59 @@ def open_workdir(
     return run, checkpoints.restore(
         run.create_state(to_restore=True), steps[-1] if step is None else step
     )
+
+
+def _run(
+    experiment: Experiment,
+    runtime: Runtime,
+    device_map: DeviceMap,
+    card: DataCard,
+    splits: Splits,
+    workdir: str | Path | None,
+) -> Run:
+    """A run over data of which the card tells; its task is settled, see `settling`."""
+    seen = augmented_image(experiment, card.image, card.crop_size)
+    data = TrainingData(
+        num_examples=card.train.count,
+        num_classes=experiment.task.class_count(),
+        source=splits.opened("train"),
+        image_shape=seen.shape[1:],
+    )
+    earlier = None if workdir is None else earlier_task(workdir)
+    experiment = replace(experiment, task=settled(experiment.task, data, earlier))
+    image_shape = evaluated_shape(experiment, card.image)
+    shapes = check_model(experiment, image_shape)
+    total_steps = experiment.total_steps(card.train.count)
+    layout = state_layout(
+        shapes,
+        experiment.optimizer.transformation(total_steps),
+        ema=experiment.ema_decay is not None,
+    )
+    run = Run(
+        experiment=experiment,
+        runtime=runtime,
+        device_map=device_map,
+        data=card,
+        splits=splits,
+        image_shape=image_shape,
+        total_steps=total_steps,
+        layout=layout,
+    )
+    check_sharding(run, nn.unbox(shapes["params"]))
+    return run
+
+
+def open_devices(runtime: Runtime) -> DeviceMap:
+    """The devices that a runtime asks for, with what its compiler needs loaded.
+
+    Raises:
+        SetupError: where they are not there.
+        OneDNNError: where it asks for oneDNN and that cannot be had.
+    """
+    devices = choose_devices(runtime)
+    if runtime.onednn and devices[0].platform == "cpu":
+        onednn.load()
+    return DeviceMap(devices, runtime.strategy, compiler_options(devices))
 
 
 def choose_devices(runtime: Runtime) -> list[jax.Device]:

@@ -88,9 +88,6 @@ def test_a_file_above_the_limit_of_the_data_set_is_told_and_left_out(folder, tmp
 
 def test_a_source_of_your_own_without_a_reader_is_told_what_it_lacks(folder):
     run, _ = opened(Folder(root=folder, size=8))
-
-    class Own:
-        pass
-
-    with pytest.raises(SetupError, match="Own has no image_reader.*jaxcv.data.ImageReader"):
-        _ = dataclasses.replace(run, train_source=Own()).image_reader
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, image_reader=None))
+    with pytest.raises(SetupError, match="Folder has no image_reader.*jaxcv.data.ImageReader"):
+        _ = run.image_reader

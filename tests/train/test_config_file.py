@@ -128,3 +128,91 @@ def test_missing_and_broken_files_are_named(tmp_path):
 def test_a_value_that_json_cannot_hold_is_named():
     with pytest.raises(ConfigError, match="function"):
         to_json(dataclasses.replace(load_preset("digits_lenet"), augment=(lambda key, x: x,)))
+
+
+TYPES = [
+    ("batch_size", ["64", 64.0, True, None, [64]]),
+    ("seed", ["0", 0.5, False]),
+    ("epochs", ["3", True, [3]]),
+    ("augment", ["Flip", 3]),
+    ("keep.last", ["2", None, 2.5, True]),
+    ("keep.mode", ["largest", 1, None]),
+    ("on_bad_record", ["ignore", True]),
+    ("optimizer.learning_rate", ["0.1", None, True]),
+    ("model.num_classes", ["10", 1.0, None]),
+    ("task.num_classes", ["10", [10]]),
+    ("data.channels", [2, "3", True]),
+    ("optimizer", [0.1, "SGD", None, []]),
+    ("task", ["Classification", None]),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), TYPES, ids=[name for name, _ in TYPES])
+def test_values_of_another_type_are_refused_by_name(name, values, tmp_path):
+    path = tmp_path / "config.json"
+    for value in values:
+        tree = to_json(load_preset("digits_lenet"))
+        *parents, field = name.split(".")
+        part = tree
+        for parent in parents:
+            part = part[parent]
+        assert field in part
+        part[field] = value
+        path.write_text(json.dumps(tree))
+        with pytest.raises(ConfigError, match=rf"config\.json .*{field}"):
+            read_config(path)
+
+
+def test_a_whole_number_stands_for_a_float(tmp_path):
+    tree = to_json(load_preset("digits_lenet"))
+    tree["optimizer"]["learning_rate"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    assert read_config(tmp_path / "config.json").optimizer.learning_rate == 1
+
+
+TEXT = json.dumps(to_json(load_preset("digits_lenet")), indent=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: it was cut short"),
+        (b"\0" * 4096, "is empty: it was cut short"),
+        *((TEXT[:length].encode(), "not valid JSON: line .* cut short") for length in (1, 100, 1000)),
+        (TEXT[:300].encode() + b"\xff" + TEXT[300:].encode(), "byte 300 is not UTF-8"),
+        (TEXT.encode("utf-16"), "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b"[" * 5000 + b"]" * 5000, "config.json"),
+        (b"9" * 5000, "not valid JSON"),
+        (b"[1, 2]", "holds no experiment"),
+        (b"7", "holds no experiment"),
+        (b"{}", "config.json names None"),
+        (b'{"class": ["jaxcv.train.Experiment"]}', "config.json"),
+        (b'{"class": "jaxcv.__main__.main"}', "jaxcv's packages"),
+        (b'{"class": "jaxcv.train.Experiment"}', "does not fit jaxcv.train.Experiment: .*missing"),
+        (b'{"class": "jaxcv.train.Experiment", "dat": 1}', "does not fit jaxcv.train.Experiment"),
+        (b"not json", "not valid JSON: line 1, column 1"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_configuration_is_said_in_one_line(content, message, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(path)
+    assert "config.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_configuration_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert read_config(path) == load_preset("digits_lenet")
+
+
+def test_a_folder_in_place_of_the_configuration_is_said(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match="config.json cannot be read: Is a directory"):
+        read_config(tmp_path / "config.json")

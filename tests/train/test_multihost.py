@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxcv.train import Runtime, open_workdir, train
 from jaxcv.train.logging import read_rows
@@ -23,7 +25,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def run_two_processes(workdir, *options):
+def run_two_processes(workdir, *options, second=(), status=0):
+    """The outputs of two processes with the same options, and the second with `second` besides."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -34,7 +37,7 @@ def run_two_processes(workdir, *options):
         command = [
             sys.executable, str(SCRIPT), "--coordinator", f"127.0.0.1:{port}", "--processes", "2",
             "--process", str(index), "--", "train", "digits_lenet", "--workdir", str(workdir),
-            *OPTIONS, *options,
+            *OPTIONS, *options, *(second if index else ()),
         ]  # fmt: skip
         processes.append(
             subprocess.Popen(
@@ -46,7 +49,7 @@ def run_two_processes(workdir, *options):
             )
         )
     outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.returncode for process in processes] == [status] * 2, outputs
     return outputs
 
 
@@ -73,6 +76,82 @@ def test_two_processes_train_what_one_does(tmp_path, options):
         [r["accuracy"] for r in wanted], abs=0.01
     )
     assert json.loads((tmp_path / "two/config.json").read_text())["batch_size"] == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            ["--seed", "7", "--optimizer.learning-rate", "0.3"],
+            ["seed is 0 on process 0 and 7 on process 1", "learning_rate is 0.05 .* and 0.3 on"],
+        ),
+        (
+            ["--steps-per-dispatch", "2"],
+            ["runtime.steps_per_dispatch is null .* and 2 on process 1"],
+        ),
+        (["--batch-size", "7"], ["batch_size is 30 on process 0 and 7 on process 1"]),
+    ],
+    ids=["settings", "runtime", "what one of them cannot have"],
+)
+def test_processes_that_disagree_all_stop_before_the_first_step(tmp_path, second, said):
+    outputs = run_two_processes(tmp_path / "run", second=second, status=2)
+    for output in outputs:
+        for each in said:
+            assert re.search(each, output), output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_processes_with_other_data_all_stop_before_the_first_step(tmp_path):
+    """Each has a folder of its own under the same relative path, as hosts have disks of their own."""
+    for host in range(2):
+        for name in "ab":
+            folder = tmp_path / f"host{host}" / "data" / name
+            folder.mkdir(parents=True)
+            for i in range(4 + host * (name == "b")):
+                Image.new("RGB", (4, 4)).save(folder / f"{i}.png")
+    program = tmp_path / "own.py"
+    program.write_text(OWN_EXPERIMENT)
+    port, processes = free_port(), []
+    for host in range(2):
+        command = [
+            sys.executable, str(SCRIPT), "--coordinator", f"127.0.0.1:{port}", "--processes", "2",
+            "--process", str(host), "--", "train", str(program), "--workdir", str(tmp_path / "run"),
+        ]  # fmt: skip
+        processes.append(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path / f"host{host}",
+                env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    for process in processes:
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 2, output
+        assert re.search(r"train\.count is 6 on process 0 and 7 on process 1", output), output
+
+
+OWN_EXPERIMENT = """
+from jaxcv.data import Folder
+from jaxcv.models import MLP
+from jaxcv.tasks import Classification
+from jaxcv.train import Experiment, Optimizer
+
+
+def experiment():
+    return Experiment(
+        data=Folder(root="data"),
+        model=MLP(num_classes=2, hidden=()),
+        task=Classification(num_classes=2),
+        optimizer=Optimizer(learning_rate=0.1),
+        batch_size=2,
+        steps=2,
+    )
+"""
 
 
 def _leaves(tree):

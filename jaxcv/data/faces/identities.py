@@ -112,6 +112,10 @@ class IdentityView:
         records = self._view.read_views(indices, views, target)
         return [{**r, "label": self.labels[i]} for i, r in zip(indices, records)]
 
+    def fingerprint_arrays(self) -> dict[str, np.ndarray]:
+        """Those of the source viewed, with the view's labels."""
+        return {**self._view.fingerprint_arrays(), "label": self.labels}
+
     def record_name(self, index: int) -> str:
         """Name of the record in the source viewed."""
         return self._view.record_name(index)

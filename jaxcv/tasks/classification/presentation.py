@@ -28,7 +28,7 @@ class ClassificationPresentation(Presentation):
         folder: Path,
     ) -> Iterator[dict[str, Any]]:
         """`{"file", "prediction", "confidence", "probabilities"}`, classes by their names."""
-        names = run.train_source.class_names
+        names = run.class_names
         for row in super().rows(run, variables, files, options, folder):
             if names and "probabilities" in row:
                 row["prediction"] = names[row["prediction"]]

@@ -52,8 +52,7 @@ def make_detector(run: Run, variables: Variables) -> Detector:
     """
     experiment = run.experiment
     placed = jax.device_put(jax.device_get(variables), run.device_map.devices[0])
-    height, width, _ = run.train_source[0]["image"].shape
-    reader = run.image_reader.with_size((height, width))
+    reader = run.sized_image_reader
 
     @jax.jit
     def predict(images: jax.Array) -> dict[str, jax.Array]:
@@ -115,9 +114,9 @@ def detect_files(
 def _rows(
     run: Run, detect: Detector, files: Sequence[str], folder: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
-    names = run.train_source.class_names
+    names = run.class_names
     palette = class_palette(names, run.experiment.data)
-    table = CocoTable(names, getattr(run.train_source, "category_ids", range(1, len(names) + 1)))
+    table = CocoTable(names, run.data.category_ids or range(1, len(names) + 1))
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
             image = run.image_reader.read_whole(file)

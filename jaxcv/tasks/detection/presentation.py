@@ -62,7 +62,7 @@ class DetectionPresentation(Presentation):
 
     def samples(self, run: Run, batch: Mapping[str, np.ndarray]) -> Markup:
         """The images with their boxes."""
-        names = run.train_source.class_names
+        names = run.class_names
         return box_samples(
             batch["image"],
             batch["boxes"],

@@ -44,8 +44,7 @@ def check_embedder(run: Run, workdir: Any) -> None:
 
 def picture_shape(run: Run) -> tuple[int, int, int]:
     """(H, W, C) of a face as the run's data set gives it, before preprocessing."""
-    height, width, channels = run.train_source[0]["image"].shape
-    return height, width, channels
+    return run.data.image_shape
 
 
 def embedding_size(run: Run) -> int:
@@ -147,8 +146,7 @@ def embedder_digest(run: Run, variables: Variables) -> str:
 
 def record_reader(run: Run) -> ImageReader:
     """What reads a picture into the run's `picture_shape`, as its data set reads its own."""
-    height, width, _ = picture_shape(run)
-    return run.image_reader.with_size((height, width))
+    return run.sized_image_reader
 
 
 def _check_shape(source: Source, wanted: tuple[int, int, int]) -> None:

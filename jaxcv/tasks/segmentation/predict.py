@@ -75,7 +75,7 @@ def segment_files(
 def _rows(
     run: Run, predict: Predictor, files: Sequence[str], folder: Path
 ) -> Iterator[dict[str, Any]]:
-    names = run.train_source.class_names
+    names = run.class_names
     palette = class_palette(names, run.experiment.data)
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:

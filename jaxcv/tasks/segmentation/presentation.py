@@ -57,7 +57,7 @@ class SegmentationPresentation(Presentation):
 
     def samples(self, run: Run, batch: Mapping[str, np.ndarray]) -> Markup:
         """The images with their label maps."""
-        names = run.train_source.class_names
+        names = run.class_names
         palette = class_palette(names, run.experiment.data)
         return label_map_samples(batch["image"], batch["label"], names, palette)
 

@@ -1,0 +1,57 @@
+"""Reading JSON files that somebody may have cut short, edited or replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class JSONFileError(ValueError):
+    """A file that does not hold JSON. The message names it and says what it holds."""
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        JSONFileError: anything else is wrong with it.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise JSONFileError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise JSONFileError(
+            f"{path} is no text: byte {error.start} is not UTF-8, so the file is damaged"
+        ) from None
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """The value that a text holds.
+
+    Args:
+        text: JSON.
+        name: what a message calls it.
+
+    Raises:
+        JSONFileError: it is not JSON, or nested too deeply to be read.
+    """
+    if not text.strip("\0 \t\r\n"):
+        raise JSONFileError(f"{name} is empty: it was cut short while it was written")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        closing = {"{": "}", "[": "]"}.get(text.strip()[0], "")
+        cut = "" if text.rstrip().endswith(closing) else "; was it cut short while it was written?"
+        raise JSONFileError(
+            f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}{cut}"
+        ) from None
+    except RecursionError:
+        raise JSONFileError(f"{name} is no file of jaxcv's: it is nested too deeply") from None
+    except ValueError as error:  # such as an integer of too many digits
+        raise JSONFileError(f"{name} is not valid JSON: {error}") from None

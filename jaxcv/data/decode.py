@@ -232,7 +232,12 @@ def _prepared(data: bytes, max_pixels: int) -> Encoded:
 def _opened(encoded: Encoded) -> Image.Image:
     if isinstance(encoded.data, Image.Image):
         return encoded.data
-    image = Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+    try:
+        image = Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        if encoded.name is None:
+            raise
+        raise FormatError(f"{encoded.name} is cut off or not supported") from None
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_tiff(image)
     return image
@@ -250,7 +255,9 @@ def to_picture(
         image = shades(image, samples)
     if image.mode in ("I", "F", "LAB"):
         raise FormatError(f"pixels of Pillow's mode {image.mode!r} have no known range")
-    if image.has_transparency_data or image.mode in ("RGBa", "La"):
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data or image.mode == "RGBa":
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(canvas, image)

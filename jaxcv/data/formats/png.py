@@ -84,7 +84,7 @@ def _orients(kind: bytes, body: bytes) -> bool:
         return True
     if kind not in _TEXTS or not body.startswith(_ORIENTING) or len(body) > MAX_METADATA:
         return False
-    keyword, _, rest = body.partition(b"\0")
+    rest = body[body.index(b"\0") + 1 :]
     if kind == b"zTXt":
         packed = rest[1:]
     elif kind == b"iTXt" and rest[:1] == b"\1":

@@ -46,11 +46,13 @@ class Encoded:
       data: the bytes, without the parts that are not used; or, of formats that are read here, the image.
       samples: what its numbers mean.
       orientation: 1 to 8 where the format tells it; None where EXIF may.
+      name: what kind of file it is, for a message that Pillow does not read it; None: by its format.
     """
 
     data: bytes | Image.Image
     samples: Samples = Samples()
     orientation: int | None = None
+    name: str | None = None
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:

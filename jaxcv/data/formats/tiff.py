@@ -16,13 +16,12 @@ from jaxcv.limits import MAX_PARTS, MAX_TIFF_TAGS
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _PLANAR = 273, 274, 277, 278, 284
 _INKS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA, _FORMAT = 332, 322, 323, 324, 338, 339
-_COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 529, 530, 532
 # What Pillow and libtiff need besides: fill order, byte counts, options of fax, the predictor, the
-# palette, tables of JPEG.
+# palette, tables and old ways of JPEG, how YCbCr is meant.
+_BESIDES = (266, 279, 292, 293, 317, 320, 325, 347, *range(512, 522), 529, 530, 532)
 _KEPT = frozenset(
     (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _ROWS, _PLANAR, _INKS)
-    + (_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA, _FORMAT, _COEFFICIENTS, _SUBSAMPLING)
-    + (_REFERENCE, 266, 279, 292, 293, 317, 320, 325, 347, *range(512, 522))
+    + (_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA, _FORMAT, *_BESIDES)
 )
 # Type -> (bytes, struct's code): bytes, short, long, rational (two longs), signed ones, long8.
 _TYPES = {
@@ -84,16 +83,21 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
       FormatError: it is too large or cut off, or something in it is not understood.
     """
     layout = _Layout("<" if data[:2] == b"II" else ">", 43 in data[2:4])
+    if layout.big and layout.order == ">":
+        raise FormatError("a big-endian BigTIFF is not supported")
     start, tags = _directory(data, layout)
     width, height = _one(tags, _WIDTH), _one(tags, _HEIGHT)
     check_pixels(width, height, max_pixels)
     samples = _meaning(tags)
+    if samples.maximum == 4095 and layout.order == ">":
+        raise FormatError("12-bit samples in a big-endian TIFF are not supported")
     _check_tiles(tags, width, height, max_pixels)
     orientation = _one(tags, _ORIENTATION, 1)
     return Encoded(
         data=_with_directory(data, layout, start, tags, samples.white_is_zero),
         samples=samples,
         orientation=orientation if 1 <= orientation <= 8 else 1,
+        name=_name(tags),
     )
 
 
@@ -180,12 +184,13 @@ def _meaning(tags: dict[int, _Entry]) -> Samples:
             "grey" if grey else {_PALETTE: "a palette", _YCBCR: "YCbCr"}.get(photometric, "colours")
         )
         raise FormatError(f"{name} of {bits}-bit {number} samples in a TIFF is not supported")
-    if planar != 1 and count > 1 and bits != 8:
-        raise FormatError("planes of more than 8 bits are not supported")
+    planes = planar != 1 and count > 1 and compression == _PLAIN
+    if planar != 1 and grey and extra or planes and (bits != 8 or not set(extra) <= {2}):
+        raise FormatError("such samples in planes (PlanarConfiguration 2) are not supported")
     if photometric == _WHITE_IS_ZERO and extra:
         raise FormatError("white-is-zero with further samples is not supported")
-    if photometric == _YCBCR:
-        _check_ycbcr(tags, compression)
+    if photometric == _YCBCR and compression == _PLAIN:
+        raise FormatError("YCbCr, uncompressed, in a TIFF is not supported; save it as RGB")
     if _one(tags, _INKS, 1) != 1:
         raise FormatError("its inks are not cyan, magenta, yellow and black")
     coarse = None if photometric in (_RGB, _PALETTE) else "its colours are not stored as RGB"
@@ -214,30 +219,6 @@ def _uniform(tags: dict[int, _Entry], tag: int, name: str, count: int, default: 
     return values.pop()
 
 
-def _check_ycbcr(tags: dict[int, _Entry], compression: int) -> None:
-    """Refuses what Pillow would not heed: it takes samples that are not compressed for JPEG's."""
-    if compression in _LOSSY:
-        return
-    luma = (
-        tags[_COEFFICIENTS].values if _COEFFICIENTS in tags else (299, 1000, 587, 1000, 114, 1000)
-    )
-    levels = (
-        tags[_REFERENCE].values
-        if _REFERENCE in tags
-        else (0, 1, 255, 1, 128, 1) + (255, 1, 128, 1, 255, 1)
-    )
-    if tags.get(_SUBSAMPLING, _Entry(b"", (2, 2))).values != (1, 1):
-        raise FormatError(
-            "YCbCr in a TIFF with samples left out (YCbCrSubSampling) is not supported"
-        )
-    for values, wanted in ((luma, (0.299, 0.587, 0.114)), (levels, (0, 255, 128, 255, 128, 255))):
-        found = [a / max(1, b) for a, b in zip(values[::2], values[1::2])]
-        if len(found) != len(wanted) or any(abs(a - b) > 1e-3 for a, b in zip(found, wanted)):
-            raise FormatError(
-                "YCbCr in a TIFF with other coefficients than JPEG's is not supported"
-            )
-
-
 def _check_tiles(tags: dict[int, _Entry], width: int, height: int, max_pixels: int) -> None:
     """Refuses tiles that take more memory than any picture may: a tile is decoded as a whole."""
     if _TILE_WIDTH not in tags:
@@ -248,6 +229,16 @@ def _check_tiles(tags: dict[int, _Entry], width: int, height: int, max_pixels: i
             f"its tiles have {wide}x{high} pixels for a picture of {width}x{height}, above the limit "
             f"{max_pixels}"
         )
+
+
+def _name(tags: dict[int, _Entry]) -> str:
+    """What to call a TIFF that Pillow does not read."""
+    wanted = {"Compression": _COMPRESSION, "PhotometricInterpretation": _PHOTOMETRIC}
+    wanted |= {"BitsPerSample": _BITS, "SampleFormat": _FORMAT, "ExtraSamples": _EXTRA}
+    found = {name: tags[tag].values for name, tag in wanted.items() if tag in tags}
+    return "a TIFF of " + ", ".join(
+        f"{name} {' '.join(map(str, values))}" for name, values in found.items()
+    )
 
 
 def _with_directory(

@@ -258,7 +258,6 @@ def check_mask_size(mask: Sequence[int], image: Sequence[int], record: str) -> N
 
 def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: MaskFolder) -> None:
     """Looks at sizes and kind without decoding; what cannot be read is left for when it is."""
-
     try:
         with (
             open_file(mask_path, MAX_IMAGE_BYTES) as mask_file,

@@ -24,7 +24,7 @@ array [H, W, C] with C = 1 or 3. What it does on the way:
   the pixels are allocated.
 
 "Raises" means `DecodeError`, whose text names the record; no other exception leaves it. What a file's
-numbers mean is read from its header by `jaxcv.data.formats`; Pillow decodes the pixels.
+numbers mean is read from its header by `jaxcv.data.encoded`; Pillow decodes the pixels.
 
 Known limit: a JPEG whose compressed data are damaged but whose markers are whole decodes without an
 error in every decoder built on libjpeg. Only a digest of the file can tell; TFDS's array_record
@@ -48,8 +48,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from jaxcv.data.formats import bmp, gif, jpeg, png, portable_map, tiff, webp
-from jaxcv.data.formats.samples import (
+from jaxcv.data.encoded import bmp, gif, jpeg, png, portable_map, tiff, webp
+from jaxcv.data.encoded.samples import (
     Encoded,
     FormatError,
     Samples,
@@ -85,6 +85,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
+_UNKNOWN = Samples(
+    lossy="a mask must be a PNG, TIFF, BMP, GIF, PGM or lossless WebP; save it as PNG"
+)
 # How a file begins -> what looks at its header.
 _PREPARE: tuple[tuple[bytes, Callable[[bytes, int], Encoded]], ...] = (
     (b"\xff\xd8", jpeg.prepare),
@@ -226,7 +229,7 @@ def _prepared(data: bytes, max_pixels: int) -> Encoded:
         return tiff.prepare(data, max_pixels)
     if portable_map.is_portable_map(data):
         return portable_map.prepare(data, max_pixels)
-    return Encoded(data=data)
+    return Encoded(data=data, samples=_UNKNOWN)
 
 
 def _opened(encoded: Encoded) -> Image.Image:
@@ -253,7 +256,7 @@ def to_picture(
     """
     if is_grey(image) and (samples.maximum != 255 or samples != Samples(lossy=samples.lossy)):
         image = shades(image, samples)
-    if image.mode in ("I", "F", "LAB"):
+    if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;16"):
         raise FormatError(f"pixels of Pillow's mode {image.mode!r} have no known range")
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")

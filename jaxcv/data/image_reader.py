@@ -130,8 +130,12 @@ class ImageReader:
         return fit_image(convert_channels(image, self.channels), self.size, self.fit)
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: str | os.PathLike[str], record: str | None = None) -> bytes:
     """The bytes of a record's file: a regular one, read without waiting, of a size that is limited.
+
+    Args:
+      path: the file.
+      record: what to call it in an error message; None: the path.
 
     Raises:
       DecodeError: it cannot be read, or is a pipe, a device, a folder, or above `MAX_IMAGE_BYTES`.
@@ -139,4 +143,4 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     try:
         return regular_file.read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
-        raise DecodeError(os.fspath(path), f"cannot be read: {error.strerror}") from error
+        raise DecodeError(record or os.fspath(path), f"cannot be read: {error.strerror}") from error

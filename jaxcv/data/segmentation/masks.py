@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from jaxcv.data.decode import MAX_PIXELS, decode_with
+from jaxcv.data.encoded.samples import FormatError, Samples, is_grey, stored_levels
 from jaxcv.data.fit import Fit, Size, placement, size_pair
-from jaxcv.data.formats.samples import FormatError, Samples, is_grey, stored_levels
 
 IGNORE_LABEL = 255
 Color = tuple[int, int, int]

@@ -2,7 +2,7 @@
 
 import struct
 
-from jaxcv.data.formats.samples import Encoded, Samples, check_pixels
+from jaxcv.data.encoded.samples import Encoded, Samples, check_pixels
 from jaxcv.limits import MAX_PARTS
 
 _LOSSY = Samples(lossy="a lossy WebP does not keep the values of a mask; save it as PNG")

@@ -3,7 +3,7 @@
 import re
 import struct
 
-from jaxcv.data.formats.samples import Encoded, FormatError, Samples
+from jaxcv.data.encoded.samples import Encoded, FormatError, Samples
 from jaxcv.limits import MAX_PARTS, MAX_SCAN_RATIO, MAX_SCANS
 
 _LOSSY = Samples(lossy="a JPEG does not keep the values of a mask; save it as PNG")
@@ -26,7 +26,7 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
     """
     position, kept, parts = 2, [], 0
     begin = 0  # of the bytes since the last segment that was left out
-    size, seen = (0, 0), set()
+    size, seen = (0, 0), set[bytes]()
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
@@ -56,11 +56,10 @@ def _is_used(marker: int, start: bytes, length: int, seen: set[bytes]) -> bool:
         name, whole = _WHOLE[marker]
         return length >= 2 + whole and start.startswith(name)
     if marker == _APP1:
-        name = next((name for name in _ORIENTING if start.startswith(name)), None)
-        first = name is not None and name not in seen
-        if name is not None:
-            seen.add(name)
-        return first
+        begins = {name for name in _ORIENTING if start.startswith(name)}
+        new = begins - seen
+        seen |= begins
+        return bool(new)
     return not (_APP0 <= marker <= 0xEF or marker == _COM)
 
 

@@ -10,7 +10,7 @@ other formats.
 import struct
 from typing import NamedTuple
 
-from jaxcv.data.formats.samples import Encoded, FormatError, Samples, check_pixels
+from jaxcv.data.encoded.samples import Encoded, FormatError, Number, Samples, check_pixels
 from jaxcv.limits import MAX_PARTS, MAX_TIFF_TAGS
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -19,10 +19,9 @@ _INKS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA, _FORMAT = 332, 322, 323
 # What Pillow and libtiff need besides: fill order, byte counts, options of fax, the predictor, the
 # palette, tables and old ways of JPEG, how YCbCr is meant.
 _BESIDES = (266, 279, 292, 293, 317, 320, 325, 347, *range(512, 522), 529, 530, 532)
-_KEPT = frozenset(
-    (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _ROWS, _PLANAR, _INKS)
-    + (_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA, _FORMAT, *_BESIDES)
-)
+_STRIPS = (_OFFSETS, _ROWS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS)
+_KIND = (_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _INKS, _EXTRA, _FORMAT)
+_KEPT = frozenset((_WIDTH, _HEIGHT, *_STRIPS, *_KIND, *_BESIDES))
 # Type -> (bytes, struct's code): bytes, short, long, rational (two longs), signed ones, long8.
 _TYPES = {
     1: "B",
@@ -41,7 +40,7 @@ _PLAIN, _OLD_JPEG, _JPEG, _WEBP = 1, 6, 7, 50001
 _LOSSY = {_OLD_JPEG: "JPEG", _JPEG: "JPEG", _WEBP: "WebP", 34676: "LogLuv", 34677: "LogLuv"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
-_NUMBERS = {1: "unsigned", 2: "signed", 3: "float"}
+_NUMBERS: dict[int, Number] = {1: "unsigned", 2: "signed", 3: "float"}
 # The bits of a sample, by the kind of number, for grey; colours have 8 or 16, indices at most 8.
 _GREY_BITS = {"unsigned": (1, 2, 4, 8, 12, 16, 32), "signed": (8, 16, 32), "float": (32,)}
 _COLOUR_BITS = {_RGB: (8, 16), _CMYK: (8, 16), _YCBCR: (8,), _PALETTE: (1, 2, 4, 8)}
@@ -185,7 +184,8 @@ def _meaning(tags: dict[int, _Entry]) -> Samples:
         )
         raise FormatError(f"{name} of {bits}-bit {number} samples in a TIFF is not supported")
     planes = planar != 1 and count > 1 and compression == _PLAIN
-    if planar != 1 and grey and extra or planes and (bits != 8 or not set(extra) <= {2}):
+    hard = bits != 8 or not set(extra) <= {2}
+    if (planes and hard) or (planar != 1 and grey and extra):
         raise FormatError("such samples in planes (PlanarConfiguration 2) are not supported")
     if photometric == _WHITE_IS_ZERO and extra:
         raise FormatError("white-is-zero with further samples is not supported")

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+Number = Literal["unsigned", "signed", "float"]
+
 
 class FormatError(ValueError):
     """An image file whose header or structure is refused; the text says why."""
@@ -32,7 +34,7 @@ class Samples:
 
     maximum: int = 255
     white_is_zero: bool = False
-    number: Literal["unsigned", "signed", "float"] = "unsigned"
+    number: Number = "unsigned"
     transparent: int | None = None
     lossy: str | None = None
     coarse: str | None = None

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from jaxcv.data.formats.samples import Encoded, FormatError, Samples, check_pixels
+from jaxcv.data.encoded.samples import Encoded, FormatError, Samples, check_pixels
 from jaxcv.limits import MAX_METADATA, MAX_PARTS
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -54,7 +54,8 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
             if header or len(body) != 13:
                 raise FormatError("its PNG header (IHDR) is not one of 13 bytes")
             header = bytes(body)
-            check_pixels(*struct.unpack_from(">II", header), max_pixels)
+            width, height = struct.unpack_from(">II", header)
+            check_pixels(width, height, max_pixels)
         elif kind == b"IDAT":
             stream.append(body)
         elif kind == b"tRNS":

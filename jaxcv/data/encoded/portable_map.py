@@ -9,7 +9,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.formats.samples import Encoded, FormatError, Samples, check_pixels
+from jaxcv.data.encoded.samples import Encoded, FormatError, Samples, check_pixels
 from jaxcv.limits import MAX_METADATA
 
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"

@@ -2,7 +2,7 @@
 
 import struct
 
-from jaxcv.data.formats.samples import Encoded, FormatError
+from jaxcv.data.encoded.samples import Encoded, FormatError
 
 _PLAIN = 0  # compression: none
 _UNLIKE_GREY = b"\1\2\3\0"

@@ -2,7 +2,7 @@
 
 import struct
 
-from jaxcv.data.formats.samples import Encoded, FormatError, Samples
+from jaxcv.data.encoded.samples import Encoded, FormatError, Samples
 from jaxcv.limits import MAX_PARTS
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, b"\x3b"

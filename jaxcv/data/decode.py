@@ -72,7 +72,6 @@ FORMATS = tuple(
     )
 )
 _ORIENTATION_TAG = 0x0112
-_PLANAR_TAG = 0x011C  # 2: one plane after another
 _SIZE_TAGS = (0x0101, 0x0100)  # ImageLength, ImageWidth
 # EXIF orientation -> what brings the stored pixels upright (EXIF 2.32, table of tag 274).
 _UPRIGHT = {
@@ -236,14 +235,11 @@ def _opened(encoded: Encoded) -> Image.Image:
     if isinstance(encoded.data, Image.Image):
         return encoded.data
     try:
-        image = Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+        return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
     except Image.UnidentifiedImageError:
         if encoded.name is None:
             raise
         raise FormatError(f"{encoded.name} is cut off or not supported") from None
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _check_tiff(image)
-    return image
 
 
 def to_picture(
@@ -290,13 +286,3 @@ def exif_orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.
         return 1
-
-
-def _check_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuses a TIFF whose strips do not cover it once; Pillow would leave the rest black."""
-    planes = len(image.getbands()) if image.tag_v2.get(_PLANAR_TAG) == 2 else 1
-    wanted = image.width * image.height * planes
-    boxes = [tile.extents or (0, 0, *image.size) for tile in image.tile]
-    found = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
-    if found != wanted and image.use_load_libtiff is False:
-        raise FormatError(f"the TIFF's strips hold {found} of {wanted} pixels")

@@ -7,11 +7,14 @@ import numpy as np
 
 
 def packed(levels, bits, order=">"):
-    """Rows of samples as bytes: each row in whole bytes, samples of fewer than 8 bits from the high end."""
+    """Rows of samples as bytes: each row in whole bytes, samples of fewer than 8 bits from the high end.
+
+    Those of 8 bits and more keep their kind: unsigned, signed or float.
+    """
     levels = np.asarray(levels)
     rows = levels.reshape(len(levels), -1)
-    if levels.dtype.kind == "f" or bits in (8, 16, 32):
-        kind = levels.dtype.kind if levels.dtype.kind in "fi" else "u"
+    if bits in (8, 16, 32):
+        kind = levels.dtype.kind
         return [row.astype(f"{order}{kind}{bits // 8}").tobytes() for row in rows]
     spread = (rows[..., None].astype(np.int64) >> np.arange(bits - 1, -1, -1)) & 1
     return [np.packbits(row).tobytes() for row in spread.reshape(len(rows), -1)]

@@ -19,10 +19,13 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
     if len(data) < 13:
         return Encoded(data=data)
     position = 13 + _table_length(data[10])
-    head, control = data[:position], b""
+    head, control, parts = data[:position], b"", 0
     try:
         while data[position] == _EXTENSION:
             end = _blocks_end(data, position + 2)
+            parts += 1
+            if parts > MAX_PARTS:
+                raise FormatError(f"it has more extensions than the limit {MAX_PARTS} (MAX_PARTS)")
             if data[position + 1] == _GRAPHIC_CONTROL:
                 control = data[position:end]
             position = end

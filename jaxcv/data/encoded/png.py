@@ -60,7 +60,8 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
             stream.append(body)
         elif kind == b"tRNS":
             transparent = bytes(body)
-        if not (kind in (*_CRITICAL, b"tRNS") or (whole and _orients(kind, bytes(body)))):
+        used = kind in (*_CRITICAL, b"tRNS") and (length or kind == b"IEND")
+        if not (used or (whole and _orients(kind, bytes(body)))):
             kept.append(view[begin:position])
             begin = end
         ended = kind == b"IEND"

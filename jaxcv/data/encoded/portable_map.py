@@ -17,6 +17,7 @@ _NUMBER = _SPACE + rb"+(\d{1,9})"
 # A bitmap has no maxval. One blank ends the header of P4 to P6.
 _BITS = re.compile(rb"P([14])" + 2 * _NUMBER + rb"\s")
 _LEVELS = re.compile(rb"P([2356])" + 3 * _NUMBER + rb"\s")
+_DIGITS_AND_BLANKS = b"0123456789 \t\n\r\v\f"
 _COMMENT = re.compile(rb"#[^\r\n]*")
 
 
@@ -85,11 +86,14 @@ def _plain(body: bytes, wanted: int, bits: bool) -> np.ndarray:
     """Levels as decimal text; bits need no blanks between them."""
     if b"#" in body:
         body = _COMMENT.sub(b" ", body)
-    words = b"".join(body.split())[:wanted] if bits else body.split(None, wanted)[:wanted]
-    if len(words) < wanted:
-        raise FormatError(f"it is cut off: {len(words)} of {wanted} levels")
-    if isinstance(words, bytes):
-        return np.frombuffer(words, np.uint8) - np.uint8(ord("0"))
-    if not all(map(bytes.isdigit, words)):
+    if body.translate(None, _DIGITS_AND_BLANKS):
         raise FormatError("its levels are not all whole numbers")
-    return np.array(words, "S6").astype(np.int64)  # cut to six digits, it is still above any maxval
+    if bits:
+        levels = np.frombuffer(b"".join(body.split()), np.uint8) - np.uint8(ord("0"))
+    else:
+        levels = np.fromstring(
+            body, np.int64, sep=" "
+        )  # what is too long for it is above any maxval
+    if len(levels) < wanted:
+        raise FormatError(f"it is cut off: {len(levels)} of {wanted} levels")
+    return levels[:wanted]

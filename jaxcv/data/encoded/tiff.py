@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from jaxcv.data.encoded.samples import Encoded, FormatError, Number, Samples, check_pixels
-from jaxcv.limits import MAX_PARTS, MAX_TIFF_TAGS
+from jaxcv.limits import MAX_STRIPS, MAX_TIFF_TAGS
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _PLANAR = 273, 274, 277, 278, 284
@@ -47,10 +47,11 @@ _COLOUR_BITS = {_RGB: (8, 16), _CMYK: (8, 16), _YCBCR: (8,), _PALETTE: (1, 2, 4,
 
 
 class _Entry(NamedTuple):
-    """One tag of a directory: its bytes as they stand there, and its values."""
+    """One tag of a directory: its bytes as they stand there, its values, and how many there are."""
 
     raw: bytes
     values: tuple[int, ...]
+    number: int
 
 
 class _Layout(NamedTuple):
@@ -117,19 +118,19 @@ def _directory(data: bytes, layout: _Layout) -> tuple[int, dict[int, _Entry]]:
                 raise FormatError(f"its tag {tag} is there twice")
             if tag in _KEPT or tag == _ORIENTATION:
                 raw = data[place : place + layout.entry]
-                tags[tag] = _Entry(raw, _values(data, layout, place, tag))
+                tags[tag] = _Entry(raw, *_values(data, layout, place, tag))
     except struct.error:
         raise FormatError("its directory of tags is cut off") from None
     return start, tags
 
 
-def _values(data: bytes, layout: _Layout, place: int, tag: int) -> tuple[int, ...]:
-    """The values of a tag; none of one that is long, such as the offsets, or of an odd type."""
+def _values(data: bytes, layout: _Layout, place: int, tag: int) -> tuple[tuple[int, ...], int]:
+    """The values of a tag, and how many; none of one that is long, such as the offsets, or odd."""
     kind, count = struct.unpack_from(layout.order + ("HQ" if layout.big else "HI"), data, place + 2)
     code = _TYPES.get(kind)
     if code is None:
         if tag == _ORIENTATION:
-            return ()
+            return (), 0
         raise FormatError(f"its tag {tag} is of type {kind}, which is no whole number")
     size, inline = count * struct.calcsize("=" + code), 8 if layout.big else 4
     at = place + layout.entry - inline
@@ -137,9 +138,8 @@ def _values(data: bytes, layout: _Layout, place: int, tag: int) -> tuple[int, ..
         (at,) = struct.unpack_from(layout.number, data, at)
     if at + size > len(data):
         raise FormatError(f"it is cut off: its tag {tag} lies beyond the {len(data)} bytes")
-    if tag in (_OFFSETS, _TILE_OFFSETS) and count > MAX_PARTS:
-        raise FormatError(f"it has {count} strips, above the limit {MAX_PARTS} (MAX_PARTS)")
-    return struct.unpack_from(layout.order + code * count, data, at) if count <= 64 else ()
+    values = struct.unpack_from(layout.order + code * count, data, at) if count <= 64 else ()
+    return values, count
 
 
 def _one(tags: dict[int, _Entry], tag: int, default: int | None = None) -> int:
@@ -220,15 +220,29 @@ def _uniform(tags: dict[int, _Entry], tag: int, name: str, count: int, default: 
 
 
 def _check_tiles(tags: dict[int, _Entry], width: int, height: int, max_pixels: int) -> None:
-    """Refuses tiles that take more memory than any picture may: a tile is decoded as a whole."""
-    if _TILE_WIDTH not in tags:
-        return
-    wide, high = _one(tags, _TILE_WIDTH), _one(tags, _TILE_HEIGHT)
-    if wide * high > max(max_pixels, 1 << 16):
-        raise FormatError(
-            f"its tiles have {wide}x{high} pixels for a picture of {width}x{height}, above the limit "
-            f"{max_pixels}"
-        )
+    """Refuses strips or tiles that do not cover the picture once, and tiles above any picture's size.
+
+    Pillow would leave black what is not covered, and decode again what is covered twice; a tile is
+    decoded as a whole, however small the picture.
+    """
+    planes = _one(tags, _SAMPLES, 1) if _one(tags, _PLANAR, 1) == 2 else 1
+    if _TILE_WIDTH in tags:
+        wide, high = _one(tags, _TILE_WIDTH), _one(tags, _TILE_HEIGHT)
+        if wide * high > max(max_pixels, 1 << 16):
+            raise FormatError(f"its tiles have {wide}x{high} pixels, above the limit {max_pixels}")
+        name, offsets = "tiles", _TILE_OFFSETS
+    else:
+        wide, high = width, min(height, _one(tags, _ROWS, height))
+        name, offsets = "strips", _OFFSETS
+    if not wide * high:
+        raise FormatError(f"its {name} have {wide}x{high} pixels")
+    wanted = -(-width // wide) * -(-height // high) * planes
+    found = tags[offsets].number if offsets in tags else 0
+    old_jpeg = _one(tags, _COMPRESSION, _PLAIN) == _OLD_JPEG  # which has a way without strips
+    if found != wanted and not (old_jpeg and not found):
+        raise FormatError(f"it has {found} {name}, but its size needs {wanted}")
+    if found > MAX_STRIPS:
+        raise FormatError(f"it has {found} {name}, above the limit {MAX_STRIPS} (MAX_STRIPS)")
 
 
 def _name(tags: dict[int, _Entry]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.limits import MAX_INSTRUCTIONS
 from jaxcv.regular_file import read_file
 
 # NumPy's codes of the element types that arrays may have, as Python 2 and 3 write them.
@@ -59,8 +60,12 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
     names: list[int] = []  # the byte of every instruction that asks for a name
     position, marks, refused = 0, 0, None
     try:
-        for opcode, argument, place in instructions:
+        for number, (opcode, argument, place) in enumerate(instructions):
             position, name = place or 0, opcode.name
+            if number >= MAX_INSTRUCTIONS:
+                raise ValueError(
+                    f"it has more instructions than the limit {MAX_INSTRUCTIONS} (MAX_INSTRUCTIONS)"
+                )
             if name not in _ACCEPTED:
                 wanted = f" for {argument[:80]}" if name in ("INST", "PERSID") else ""
                 refused = f"the instruction {name}{wanted} is not accepted"

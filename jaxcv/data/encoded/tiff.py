@@ -194,6 +194,8 @@ def _meaning(tags: dict[int, _Entry]) -> Samples:
     if _one(tags, _INKS, 1) != 1:
         raise FormatError("its inks are not cyan, magenta, yellow and black")
     coarse = None if photometric in (_RGB, _PALETTE) else "its colours are not stored as RGB"
+    if 1 in extra:
+        coarse = "its colours are multiplied by their alpha"
     if bits == 16:
         coarse = "its colours have 16 bits, of which 8 would be kept"
     return Samples(

@@ -10,7 +10,8 @@ _LOSSY = Samples(lossy="a JPEG does not keep the values of a mask; save it as PN
 _APP0, _APP1, _APP14, _COM = 0xE0, 0xE1, 0xEE, 0xFE
 _SOS, _EOI = 0xDA, 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
-# In entropy-coded data, 0xFF is followed by 0 (stuffing), a restart marker or more fill bytes.
+# A marker that has a segment. In entropy-coded data, 0xFF is followed by 0 (stuffing) or a restart
+# marker; fill bytes and junk may stand before any.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
 # Smallest length of a segment that says something: JFIF and Adobe decide the colour space.
 _WHOLE = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
@@ -27,11 +28,10 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
     position, kept, parts = 2, [], 0
     begin = 0  # of the bytes since the last segment that was left out
     size, seen = (0, 0), set[bytes]()
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
+    while (found := _MARKER.search(data, position)) is not None:
+        position, marker = found.start(), data[found.start() + 1]
+        if position + 4 > len(data):
+            break
         if marker == _SOS:
             _check_scans(data, position, size, max_pixels)
             break

@@ -37,26 +37,44 @@ def test_every_limit_is_stated():
 # ---- JPEG --------------------------------------------------------------------------------------
 
 
-def jpeg_of_scans(count, side=16, kind="progressive"):
+def jpeg_of_scans(count, side=16, progressive=True):
     """A JPEG whose last scan is there several times, `count` in all, with a header of any size."""
     file = io.BytesIO()
-    Image.new("RGB", (16, 16), (9, 200, 90)).save(file, "JPEG", progressive=kind == "progressive")
+    Image.new("RGB", (16, 16), (9, 200, 90)).save(file, "JPEG", progressive=progressive)
     data = file.getvalue()
     last = data.rfind(b"\xff\xda")
     own = data.count(b"\xff\xda")
     data = bytearray(data[:-2] + data[last:-2] * (count - own) + b"\xff\xd9")
     assert data.count(b"\xff\xda") == count
-    frame = data.find(b"\xff\xc2" if kind == "progressive" else b"\xff\xc0")
+    frame = data.find(b"\xff\xc2" if progressive else b"\xff\xc0")
     struct.pack_into(">HH", data, frame + 5, side, side)
     return bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["progressive", "sequential"])
-def test_scans_of_a_jpeg(kind):
+def sequential_jpeg(count):
+    """Three colours in scans of their own, `count` in all."""
+    data = jpeg_of_scans(1, progressive=False)
+    start = data.find(b"\xff\xda")
+    scan = data[start:-2]
+    # Of the three components of the scan, (id, tables) each, one is left.
+    one = [b"\xff\xda\0\x08\1" + scan[i : i + 2] + scan[11:] for i in (5, 7, 9)]
+    return data[:start] + b"".join(one[i % 3] for i in range(count)) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("of_scans", [jpeg_of_scans, sequential_jpeg])
+def test_scans_of_a_jpeg(of_scans):
     for count in (101, 102, 20_000):
         with pytest.raises(DecodeError, match=r"^a\.jpg: .*more than 100 scans.*MAX_SCANS"):
-            decode_image(jpeg_of_scans(count, kind=kind), record="a.jpg")
-    assert decode_image(jpeg_of_scans(100)).shape == (16, 16, 3)
+            decode_image(of_scans(count), record="a.jpg")
+    assert decode_image(of_scans(100)).shape == (16, 16, 3)
+
+
+def test_one_scan_of_all_colours_is_the_only_one():
+    """libjpeg wants the end behind it, and decodes no other."""
+    assert decode_image(jpeg_of_scans(1, progressive=False)).shape == (16, 16, 3)
+    for count in (2, 30_000):
+        with pytest.raises(DecodeError, match="broken data stream"):
+            decode_image(jpeg_of_scans(count, progressive=False))
 
 
 @pytest.mark.parametrize(("side", "allowed"), [(40, 20), (30, 35), (20, 80), (17, 100)])

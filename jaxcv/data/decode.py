@@ -188,14 +188,13 @@ def decode_with(
         encoded = _prepared(data, max_pixels)
         with _opened(encoded) as image:
             check_pixels(*image.size, max_pixels)
-            orientation = encoded.orientation or (exif_orientation(image) if apply_exif else 1)
             if before is not None:
+                orientation = _orientation(encoded, image, apply_exif)
                 height, width = image.height, image.width
                 sideways = orientation in _SIDEWAYS
                 before(image, (width, height) if sideways else (height, width))
             image.load()
-            if encoded.orientation is None and apply_exif:
-                orientation = exif_orientation(image)  # EXIF may stand behind the pixels
+            orientation = _orientation(encoded, image, apply_exif)  # EXIF may follow the pixels
             if (transpose := _UPRIGHT.get(orientation)) is not None:
                 return convert(image.transpose(transpose), encoded.samples)
             return convert(image, encoded.samples)
@@ -229,6 +228,12 @@ def _prepared(data: bytes, max_pixels: int) -> Encoded:
     if portable_map.is_portable_map(data):
         return portable_map.prepare(data, max_pixels)
     return Encoded(data=data, samples=_UNKNOWN)
+
+
+def _orientation(encoded: Encoded, image: Image.Image, apply_exif: bool) -> int:
+    if encoded.orientation is not None:
+        return encoded.orientation
+    return exif_orientation(image) if apply_exif else 1
 
 
 def _opened(encoded: Encoded) -> Image.Image:

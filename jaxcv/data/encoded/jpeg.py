@@ -1,5 +1,6 @@
 """JPEG: what a file would cost to decode, and the segments that decide nothing (ITU-T T.81, annex B)."""
 
+import itertools
 import re
 import struct
 
@@ -10,11 +11,13 @@ _LOSSY = Samples(lossy="a JPEG does not keep the values of a mask; save it as PN
 _APP0, _APP1, _APP14, _COM = 0xE0, 0xE1, 0xEE, 0xFE
 _SOS, _EOI = 0xDA, 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # baseline, extended, and that with arithmetic coding
 # A marker that has a segment. In entropy-coded data, 0xFF is followed by 0 (stuffing) or a restart
 # marker; fill bytes and junk may stand before any.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
 # Smallest length of a segment that says something: JFIF and Adobe decide the colour space.
 _WHOLE = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
+_SCAN = re.compile(rb"\xff\xda")
 # What may tell the orientation: the first of each.
 _ORIENTING = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")
 
@@ -27,18 +30,22 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
     """
     position, kept, parts = 2, [], 0
     begin = 0  # of the bytes since the last segment that was left out
-    size, seen = (0, 0), set[bytes]()
+    size, seen = [0, 0], set[bytes]()
+    components = 0  # of a sequential frame
     while (found := _MARKER.search(data, position)) is not None:
         position, marker = found.start(), data[found.start() + 1]
         if position + 4 > len(data):
             break
         if marker == _SOS:
-            _check_scans(data, position, size, max_pixels)
+            # One scan of all components is the only one: libjpeg reads no other.
+            if not components or data[position + 4 : position + 5] != bytes([components]):
+                _check_scans(data, position, size, max_pixels)
             break
         (length,) = struct.unpack_from(">H", data, position + 2)
         end = position + 2 + length
-        if marker in _FRAMES and length >= 7:
-            size = struct.unpack_from(">HH", data, position + 5)
+        if marker in _FRAMES and length >= 8 and position + 10 <= len(data):
+            *size, components = struct.unpack_from(">HHB", data, position + 5)
+            components *= marker in _SEQUENTIAL
         if not _is_used(marker, data[position + 4 : min(end, position + 40)], length, seen):
             kept.append(data[begin:position])
             begin = end
@@ -63,12 +70,12 @@ def _is_used(marker: int, start: bytes, length: int, seen: set[bytes]) -> bool:
     return not (_APP0 <= marker <= 0xEF or marker == _COM)
 
 
-def _check_scans(data: bytes, first: int, size: tuple[int, int], max_pixels: int) -> None:
+def _check_scans(data: bytes, first: int, size: list[int], max_pixels: int) -> None:
     """Refuses more scans than a picture of this size may have; `first` is where the first begins."""
     pixels = max(1, size[0] * size[1])
     allowed = min(MAX_SCANS, max(1, MAX_SCAN_RATIO * max_pixels // pixels))
     # Every scan begins with these two bytes, so that this counts too many at most.
-    if data.count(b"\xff\xda", first) <= allowed:
+    if sum(1 for _ in itertools.islice(_SCAN.finditer(data, first), allowed + 1)) <= allowed:
         return
     scans, position = 0, first
     while position + 4 <= len(data):

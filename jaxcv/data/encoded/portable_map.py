@@ -42,7 +42,7 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
         raise FormatError(f"its header claims {width}x{height} pixels up to {maximum}")
     check_pixels(width, height, max_pixels)
     shape = (height, width, 3) if kind in (3, 6) else (height, width)
-    body = data[found.end() :]
+    body = memoryview(data)[found.end() :]
     if kind == 4:
         levels = _packed_bits(body, height, width)
     elif kind > 4:
@@ -51,16 +51,21 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
             np.uint8 if maximum < 256 else ">u2",
         )
     else:
-        levels = _plain(body, int(np.prod(shape)), bits=kind == 1)
+        levels = _plain(bytes(body), int(np.prod(shape)), bits=kind == 1)
     levels = levels.reshape(shape)
-    if levels.size and int(levels.max()) > maximum:
-        raise FormatError(f"it has the level {int(levels.max())}, above its maxval {maximum}")
+    if maximum not in (255, 65535) or kind < 4:
+        _check_levels(levels, maximum)
     return _encoded(levels, maximum, white_is_zero=kind in (1, 4))
+
+
+def _check_levels(levels: np.ndarray, maximum: int) -> None:
+    if int(levels.max()) > maximum:
+        raise FormatError(f"it has the level {int(levels.max())}, above its maxval {maximum}")
 
 
 def _encoded(levels: np.ndarray, maximum: int, white_is_zero: bool) -> Encoded:
     if maximum == 255:
-        return Encoded(data=Image.fromarray(levels.astype(np.uint8)))
+        return Encoded(data=Image.fromarray(levels.astype(np.uint8, copy=False)))
     if levels.ndim == 2:  # 16-bit modes, since Pillow's L would count as scaled
         samples = Samples(maximum=maximum, white_is_zero=white_is_zero)
         return Encoded(data=Image.fromarray(levels.astype(np.uint16)), samples=samples)
@@ -69,13 +74,13 @@ def _encoded(levels: np.ndarray, maximum: int, white_is_zero: bool) -> Encoded:
     return Encoded(data=Image.fromarray(scaled.astype(np.uint8)), samples=Samples(coarse=coarse))
 
 
-def _cut(body: bytes, wanted: int) -> bytes:
+def _cut(body: memoryview, wanted: int) -> memoryview:
     if len(body) < wanted:
         raise FormatError(f"it is cut off: {len(body)} of {wanted} bytes of pixels")
     return body[:wanted]
 
 
-def _packed_bits(body: bytes, height: int, width: int) -> np.ndarray:
+def _packed_bits(body: memoryview, height: int, width: int) -> np.ndarray:
     """Eight pixels per byte, each row in whole bytes."""
     row = -(-width // 8)
     packed = np.frombuffer(_cut(body, height * row), np.uint8).reshape(height, row)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from jaxcv.data import DecodeError, decode_image, decode_mask
+from jaxcv.data import DecodeError, ImageReader, decode_image, decode_mask, fit_image
 from tests.data.written_images import chunk, png, tiff
 
 RNG = np.random.default_rng(0)
@@ -100,6 +100,11 @@ def test_what_tells_the_orientation_of_a_png_is_kept(name):
         file = png(LEVELS, 8, **options)
         np.testing.assert_array_equal(decode_mask(file), LEVELS[::-1].T)
         np.testing.assert_array_equal(decode_mask(file, apply_exif=False), LEVELS)
+        for fit in ("stretch", "crop", "pad"):
+            reader = ImageReader(size=(9, 7), fit=fit, channels=1)
+            np.testing.assert_array_equal(
+                reader.decode(file), fit_image(LEVELS[::-1].T[..., None], (9, 7), fit)
+            )
 
 
 def test_chunks_that_decide_are_still_checked():

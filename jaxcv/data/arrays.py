@@ -5,14 +5,15 @@ import functools
 import gzip
 import importlib.util
 import pathlib
-import zipfile
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader
+from jaxcv.data.npz_file import read_arrays
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.limits import MAX_ARRAY_BYTES
 
 
 class ArraySource:
@@ -183,6 +184,7 @@ class NPZ:
       size: resize to this size on reading, see `fit_image`.
       fit: how to resize.
       channels: 1, 3, or None for what the images have.
+      max_bytes: arrays that are larger together raise, before any is inflated.
     """
 
     path: str
@@ -195,29 +197,23 @@ class NPZ:
     size: Size = None
     fit: Fit = "stretch"
     channels: Literal[1, 3] | None = None
+    max_bytes: int = MAX_ARRAY_BYTES
 
     def open(self, split: Split) -> Source:
         """Reads the file and opens the train or test part."""
         check_split(split, self.path)
         path = pathlib.Path(self.path).expanduser()
-        if not path.is_file():
+        if not path.exists():
             raise ValueError(f"{path}: no such file")
-        try:
-            with path.open("rb") as file:
-                stored = np.load(file, allow_pickle=False)
-                if not isinstance(stored, np.lib.npyio.NpzFile):
-                    raise ValueError("it holds one array, not named arrays")
-                train = self._read(stored, self.train_images, self.train_labels)
-                test = None
-                if self.test_images in stored and self.test_labels in stored:
-                    test = self._read(stored, self.test_images, self.test_labels)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: cannot be read as .npz: {error}") from error
+        test_names = (self.test_images, self.test_labels)
+        stored = read_arrays(
+            path, (self.train_images, self.train_labels), test_names, self.max_bytes
+        )
         arrays = Arrays(
-            images=train[0],
-            labels=train[1],
-            test_images=test[0] if test else None,
-            test_labels=test[1] if test else None,
+            images=stored[self.train_images],
+            labels=stored[self.train_labels],
+            test_images=stored.get(self.test_images),
+            test_labels=stored.get(self.test_labels),
             test_fraction=self.test_fraction,
             class_names=self.class_names,
             size=self.size,
@@ -225,16 +221,6 @@ class NPZ:
             channels=self.channels,
         )
         return arrays.open_named(split, path.name)
-
-    @staticmethod
-    def _read(
-        stored: np.lib.npyio.NpzFile, images: str, labels: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        for name in (images, labels):
-            if name not in stored:
-                found = ", ".join(stored.files) or "nothing"
-                raise ValueError(f"there is no array {name!r} in it; it holds {found}")
-        return stored[images], stored[labels]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

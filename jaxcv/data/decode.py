@@ -7,20 +7,24 @@ array [H, W, C] with C = 1 or 3. What it does on the way:
 - Several frames (GIF, WebP, TIFF, APNG, MPO): the first.
 - EXIF orientation: applied (`apply_exif=False` keeps the stored order); EXIF that cannot be read
   counts as none. A TIFF's orientation tag belongs to the format and is always applied.
-- 8-bit grey: as it is. 1-bit: 0 and 255. Palette: looked up.
-- Alpha, or a colour declared transparent: laid over a uniform `background` (255: white).
-- 16-bit grey (PNG, TIFF, PGM): round(v / 257), so that 0 -> 0 and 65535 -> 255; no transparency.
-- 16-bit colour: the high byte, v >> 8 (what Pillow does; at most one level from v / 257).
+- Grey of 1 to 16 bits (PNG, TIFF) and of any maxval (PGM): round(255 v / maximum), so that 0 -> 0 and
+  4095 or 65535 -> 255; white-is-zero (TIFF, PBM) is inverted. 8-bit grey: as it is. Palette: looked up.
+- Alpha, or a colour or level declared transparent: laid over a uniform `background` (255: white).
+- 16-bit colour and grey with alpha (PNG, TIFF): the high byte, v >> 8 (what Pillow does; at most one
+  level from v / 257). Colour of another maxval (PPM): round(255 v / maxval).
 - CMYK: R = (255 - C)(255 - K) / 255 and so on (what Pillow does, without a colour profile).
 - YCbCr: ITU-R BT.601, full range, the JPEG convention.
-- 32-bit integers, floats, Lab: raise, since their range is not known.
-- Colour profile (ICC) and gamma: ignored.
+- Signed numbers, 32-bit integers, floats, Lab, samples per pixel that nothing explains: raise, since
+  their range or meaning is not known.
+- Colour profile (ICC), gamma, texts, comments: ignored, however large or damaged they are.
 - `channels=1` from colour: luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B.
 - `channels=3` from grey: repeated.
 - Cut off, empty, or no image: raises.
-- More than `max_pixels` in the header: raises before the pixels are allocated.
+- More than `max_pixels` in the header, or more work than `jaxcv.limits` allows for it: raises before
+  the pixels are allocated.
 
-"Raises" means `DecodeError`, whose text names the record; no other exception leaves it.
+"Raises" means `DecodeError`, whose text names the record; no other exception leaves it. What a file's
+numbers mean is read from its header by `jaxcv.data.encoded`; Pillow decodes the pixels.
 
 Known limit: a JPEG whose compressed data are damaged but whose markers are whole decodes without an
 error in every decoder built on libjpeg. Only a digest of the file can tell; TFDS's array_record
@@ -28,8 +32,6 @@ files carry one.
 """
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -46,6 +48,17 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from jaxcv.data.encoded import bmp, gif, jpeg, png, portable_map, tiff, webp
+from jaxcv.data.encoded.samples import (
+    Encoded,
+    FormatError,
+    Samples,
+    check_pixels,
+    is_grey,
+    shades,
+)
+from jaxcv.limits import MAX_PIXELS
+
 FORMATS = tuple(
     plugin.format
     for plugin in (
@@ -58,10 +71,8 @@ FORMATS = tuple(
         PpmImagePlugin.PpmImageFile,
     )
 )
-MAX_PIXELS = 50_000_000
-
 _ORIENTATION_TAG = 0x0112
-_PLANAR_TAG = 0x011C  # 2: one plane after another
+_SIZE_TAGS = (0x0101, 0x0100)  # ImageLength, ImageWidth
 # EXIF orientation -> what brings the stored pixels upright (EXIF 2.32, table of tag 274).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -73,17 +84,15 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples per pixel
-# Adam7: (first column, first row, column step, row step) of each pass (PNG specification, 8.2).
-_ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
+_UNKNOWN = Samples(
+    lossy="a mask must be a PNG, TIFF, BMP, GIF, PGM or lossless WebP; save it as PNG"
+)
+# How a file begins -> what looks at its header.
+_PREPARE: tuple[tuple[bytes, Callable[[bytes, int], Encoded]], ...] = (
+    (b"\xff\xd8", jpeg.prepare),
+    (png.SIGNATURE, png.prepare),
+    (b"GIF8", gif.prepare),
+    (b"BM", bmp.prepare),
 )
 
 
@@ -142,7 +151,7 @@ def decode_image(
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     return decode_with(
         data,
-        lambda image: to_array(to_picture(image, channels, record, background)),
+        lambda image, samples: to_array(to_picture(image, samples, channels, background)),
         record=record,
         max_pixels=max_pixels,
         apply_exif=apply_exif,
@@ -151,71 +160,108 @@ def decode_image(
 
 def decode_with(
     data: bytes,
-    convert: Callable[[Image.Image], np.ndarray],
+    convert: Callable[[Image.Image, Samples], np.ndarray],
     *,
     record: str,
     max_pixels: int = MAX_PIXELS,
     apply_exif: bool = True,
-    before: Callable[[Image.Image], None] | None = None,
+    before: Callable[[Image.Image, tuple[int, int]], None] | None = None,
 ) -> np.ndarray:
     """Opens one encoded image with all the checks of this module and hands it to `convert`.
 
     Args:
       data: the bytes of the file.
-      convert: from the upright image, whole and in its stored mode, to pixels.
+      convert: from the upright image, whole and in its stored mode, and from what its numbers mean, to
+        pixels; a `FormatError` that it raises becomes a `DecodeError`.
       record: as in `decode_image`.
       max_pixels: as in `decode_image`.
       apply_exif: as in `decode_image`.
-      before: is shown the image when its header is read and checked, before its pixels are decoded;
-        it may ask the decoder for a reduced scale.
+      before: is shown the image, and its upright (height, width), when its header is read and checked,
+        before its pixels are decoded; it may ask the decoder for a reduced scale.
 
     Raises:
-      DecodeError: as `decode_image`, and whatever `convert` raises.
+      DecodeError: as `decode_image`.
     """
     if not data:
         raise DecodeError(record, "the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise DecodeError(
-                    record,
-                    f"its header claims {width}x{height} pixels, above the limit {max_pixels}",
-                )
-            if image.format == "PNG":
-                _check_png(data, record)
-            elif isinstance(image, TiffImagePlugin.TiffImageFile):
-                _check_tiff(image, record)
+        encoded = _prepared(data, max_pixels)
+        with _opened(encoded) as image:
+            check_pixels(*image.size, max_pixels)
             if before is not None:
-                before(image)
+                orientation = _orientation(encoded, image, apply_exif)
+                height, width = image.height, image.width
+                sideways = orientation in _SIDEWAYS
+                before(image, (width, height) if sideways else (height, width))
             image.load()
-            if apply_exif and (transpose := _UPRIGHT.get(exif_orientation(image))) is not None:
-                return convert(image.transpose(transpose))
-            return convert(image)
+            orientation = _orientation(encoded, image, apply_exif)  # EXIF may follow the pixels
+            if (transpose := _UPRIGHT.get(orientation)) is not None:
+                return convert(image.transpose(transpose), encoded.samples)
+            return convert(image, encoded.samples)
     except DecodeError:
         raise
+    except FormatError as error:
+        raise DecodeError(record, str(error)) from None
     except Image.UnidentifiedImageError:
         raise DecodeError(
             record,
             f"not a whole image of a known format ({', '.join(FORMATS)}); "
             f"{len(data)} bytes starting with {data[:12]!r}",
         ) from None
+    except MemoryError:
+        raise DecodeError(record, "there is not enough memory to decode it") from None
     except Exception as error:
         # Pillow's parsers raise OSError, SyntaxError, ValueError, struct.error and, on hostile
         # bytes, nearly anything else.
         raise DecodeError(record, f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 
+def _prepared(data: bytes, max_pixels: int) -> Encoded:
+    """What is handed to Pillow, and what its numbers mean, by how the file begins."""
+    for signature, prepare in _PREPARE:
+        if data.startswith(signature):
+            return prepare(data, max_pixels)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return webp.prepare(data, max_pixels)
+    if tiff.is_tiff(data):
+        return tiff.prepare(data, max_pixels)
+    if portable_map.is_portable_map(data):
+        return portable_map.prepare(data, max_pixels)
+    return Encoded(data=data, samples=_UNKNOWN)
+
+
+def _orientation(encoded: Encoded, image: Image.Image, apply_exif: bool) -> int:
+    if encoded.orientation is not None:
+        return encoded.orientation
+    return exif_orientation(image) if apply_exif else 1
+
+
+def _opened(encoded: Encoded) -> Image.Image:
+    if isinstance(encoded.data, Image.Image):
+        return encoded.data
+    try:
+        return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        if encoded.name is None:
+            raise
+        raise FormatError(f"{encoded.name} is cut off or not supported") from None
+
+
 def to_picture(
-    image: Image.Image, channels: int, record: str = "image", background: int = 255
+    image: Image.Image, samples: Samples, channels: int, background: int = 255
 ) -> Image.Image:
-    """A loaded image in Pillow's mode L (channels=1) or RGB, by the table above."""
-    if is_grey_16(image):
-        values = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode in ("I", "F", "LAB"):
-        raise DecodeError(record, f"pixels of Pillow's mode {image.mode!r} have no known range")
-    if image.has_transparency_data or image.mode in ("RGBa", "La"):
+    """A loaded image in Pillow's mode L (channels=1) or RGB, by the table above.
+
+    Raises:
+      FormatError: its numbers have no known range.
+    """
+    if is_grey(image) and (samples.maximum != 255 or samples != Samples(lossy=samples.lossy)):
+        image = shades(image, samples)
+    if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;16"):
+        raise FormatError(f"pixels of Pillow's mode {image.mode!r} have no known range")
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data or image.mode == "RGBa":
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(canvas, image)
@@ -229,17 +275,14 @@ def to_array(picture: Image.Image) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def is_grey_16(image: Image.Image) -> bool:
-    """Whether an image, as loaded, holds 16-bit grey levels (Pillow calls some of them 32-bit)."""
-    return image.mode.startswith("I;16") or (
-        image.mode == "I" and image.format in (None, "PNG", "PPM")
-    )
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Returns (height, width) by the EXIF orientation, without decoding the pixels."""
-    width, height = image.size
-    return (width, height) if exif_orientation(image) in _SIDEWAYS else (height, width)
+def upright_size(image: Image.Image, apply_exif: bool = True) -> tuple[int, int]:
+    """Returns (height, width) as `decode_image` gives it, of an image opened by Pillow, not decoded."""
+    height, width = image.height, image.width
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # of which Pillow tells the upright size
+        height, width = (image.tag_v2[tag] for tag in _SIZE_TAGS)
+        apply_exif = True
+    sideways = apply_exif and exif_orientation(image) in _SIDEWAYS
+    return (width, height) if sideways else (height, width)
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -248,66 +291,3 @@ def exif_orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.
         return 1
-
-
-def _check_tiff(image: TiffImagePlugin.TiffImageFile, record: str) -> None:
-    """Refuses a TIFF whose strips do not cover it; Pillow would leave the rest black."""
-    planes = len(image.getbands()) if image.tag_v2.get(_PLANAR_TAG) == 2 else 1
-    wanted = image.width * image.height * planes
-    boxes = [tile.extents or (0, 0, *image.size) for tile in image.tile]
-    found = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
-    if found < wanted:
-        raise DecodeError(record, f"the TIFF's strips hold {found} of {wanted} pixels")
-
-
-def _check_png(data: bytes, record: str) -> None:
-    """Refuses a PNG whose pixel stream is short or damaged; Pillow would fill it with black."""
-    stream, header = bytearray(), b""
-    ended, position = False, len(_PNG_SIGNATURE)
-    while not ended and position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        body = data[position + 8 : position + 8 + length]
-        if position + 12 + length > len(data):
-            break
-        if kind in (b"IHDR", b"IDAT"):
-            (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
-            if zlib.crc32(body, zlib.crc32(kind)) != checksum:
-                raise DecodeError(
-                    record, f"PNG chunk {kind.decode()} is damaged (its CRC is wrong)"
-                )
-        if kind == b"IHDR":
-            header = body
-        elif kind == b"IDAT":
-            stream += body
-        ended = kind == b"IEND"
-        position += 12 + length
-    if not ended:
-        raise DecodeError(record, "the PNG is cut off (no IEND chunk)")
-    wanted, found = _png_bytes(header), _inflated_length(bytes(stream), _png_bytes(header))
-    if found < wanted:
-        raise DecodeError(record, f"the PNG's pixel stream is cut off: {found} of {wanted} bytes")
-
-
-def _png_bytes(header: bytes) -> int:
-    """Length of the inflated pixel stream that an IHDR chunk promises: filter bytes and rows."""
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
-    bits = depth * _PNG_SAMPLES[colour]
-    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
-    total = 0
-    for left, top, column_step, row_step in passes:
-        columns = max(0, -(-(width - left) // column_step))
-        rows = max(0, -(-(height - top) // row_step))
-        total += rows * (1 + (columns * bits + 7) // 8) if columns else 0
-    return total
-
-
-def _inflated_length(stream: bytes, limit: int) -> int:
-    """How many bytes a zlib stream inflates to, counted up to about `limit`, none kept."""
-    inflate, count = zlib.decompressobj(), 0
-    while count < limit and not inflate.eof:
-        piece = inflate.decompress(stream, 1 << 20)
-        if not piece:
-            break
-        count += len(piece)
-        stream = inflate.unconsumed_tail
-    return count

@@ -2,14 +2,15 @@
 
 import dataclasses
 import os
-import pathlib
 from typing import Literal
 
 import numpy as np
 
+from jaxcv import regular_file
 from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_image
 from jaxcv.data.fit import Fit, Size, View, convert_channels, fit_image, fitting, size_pair
 from jaxcv.data.view import DECODE_MARGIN, decode_view
+from jaxcv.limits import MAX_IMAGE_BYTES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,11 +112,11 @@ class ImageReader:
         Raises:
           DecodeError: the file cannot be read, or `decode` refuses it; it is named.
         """
-        return self.decode(read_file(pathlib.Path(path)), os.fspath(path))
+        return self.decode(read_file(path), os.fspath(path))
 
     def read_whole(self, path: str | os.PathLike[str]) -> np.ndarray:
         """Reads an image file at its own size: uint8 [H, W, channels]; see `read`."""
-        return self.decode_whole(read_file(pathlib.Path(path)), os.fspath(path))
+        return self.decode_whole(read_file(path), os.fspath(path))
 
     def fit_pixels(self, image: np.ndarray) -> np.ndarray:
         """Brings pixels in memory to the channels and the size.
@@ -129,9 +130,17 @@ class ImageReader:
         return fit_image(convert_channels(image, self.channels), self.size, self.fit)
 
 
-def read_file(path: pathlib.Path) -> bytes:
-    """The bytes of a record's file; DecodeError where it cannot be read."""
+def read_file(path: str | os.PathLike[str], record: str | None = None) -> bytes:
+    """The bytes of a record's file: a regular one, read without waiting, of a size that is limited.
+
+    Args:
+      path: the file.
+      record: what to call it in an error message; None: the path.
+
+    Raises:
+      DecodeError: it cannot be read, or is a pipe, a device, a folder, or above `MAX_IMAGE_BYTES`.
+    """
     try:
-        return path.read_bytes()
+        return regular_file.read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
-        raise DecodeError(os.fspath(path), f"cannot be read: {error.strerror}") from error
+        raise DecodeError(record or os.fspath(path), f"cannot be read: {error.strerror}") from error

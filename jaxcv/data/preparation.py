@@ -7,9 +7,11 @@ TFDS's folders `<data_dir>/downloads/manual` and `<data_dir>/downloads`, and dow
 nowhere; each must have the size and the SHA-256 that TFDS registers for it.
 """
 
+import bz2
 import gzip
 import importlib.util
 import io
+import lzma
 import os
 import pathlib
 import struct
@@ -17,20 +19,18 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from jaxcv.data.downloads import raw_file
 from jaxcv.data.tfds import data_directory, prepared, unknown_data_set
+from jaxcv.limits import MAX_ARCHIVE_BYTES, MAX_IDX_BYTES
+from jaxcv.regular_file import open_file
 
 WITHOUT_TENSORFLOW = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 
-_MAX_ARRAY = 1 << 30  # bytes; the largest raw array, MNIST's training images, has 47 million
-_MAX_MEMBER = (
-    1 << 28
-)  # bytes; the largest file in an archive, CIFAR-100's train.bin, has 154 million
 _CIFAR_IMAGE = 3 * 32 * 32
 
 # (key, example) pairs of one split.
@@ -172,13 +172,13 @@ def _mnist(files: dict[str, pathlib.Path]) -> dict[str, Callable[[], Examples]]:
 def _idx(path: pathlib.Path, dimensions: int) -> np.ndarray:
     """An array of unsigned bytes in gzipped IDX: 0 0 8 D, D big-endian sizes, the bytes."""
     try:
-        with gzip.open(path) as file:
+        with open_file(path) as packed, gzip.open(packed) as file:
             magic = file.read(4)
             if magic != bytes((0, 0, 8, dimensions)):
                 raise ValueError(f"it starts with {magic!r}, not with an IDX header")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             count = int(np.prod(shape, dtype=np.int64))
-            if not 0 < count <= _MAX_ARRAY:
+            if not 0 < count <= MAX_IDX_BYTES:
                 raise ValueError(f"its header claims the shape {shape}")
             data = file.read(count + 1)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
@@ -224,20 +224,57 @@ def _cifar(
 
 
 def _members(archive: pathlib.Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Named files of a tar archive, read into memory: nothing is unpacked to disk."""
+    """Named files of a tar archive, read into memory: nothing is unpacked to disk.
+
+    It is read once from its beginning and never beyond `MAX_ARCHIVE_BYTES`, inflated: members that are
+    passed over must be inflated too, and so are long names, whose length the archive tells.
+    """
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.name not in names or not member.isfile():
-                    continue
-                if member.size > _MAX_MEMBER:
-                    raise ValueError(f"{member.name} in it has {member.size} bytes")
-                file = tar.extractfile(member)
-                found[member.name] = file.read() if file else b""
-    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        with open_file(archive) as packed, _inflating(packed) as inflated:
+            stream: Any = _UpTo(inflated, MAX_ARCHIVE_BYTES)
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for member in tar:
+                    if member.name in names and member.isfile():
+                        file = tar.extractfile(member)
+                        found[member.name] = file.read() if file else b""
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"{archive}: cannot be read: {error}") from error
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{archive}: there is no {missing[0]} in it")
     return found
+
+
+def _inflating(packed: BinaryIO) -> Any:
+    """What reads a file as it was before gzip, bzip2 or xz, by its first bytes."""
+    start = packed.read(6)
+    packed.seek(0)
+    for signature, open_packed in (
+        (b"\x1f\x8b", gzip.open),
+        (b"BZh", bz2.open),
+        (b"\xfd7zXZ\0", lzma.open),
+    ):
+        if start.startswith(signature):
+            return open_packed(packed)
+    return packed
+
+
+class _UpTo:
+    """A stream that is read up to a limit, beyond which it raises.
+
+    Args:
+      stream: what is read.
+      limit: bytes.
+    """
+
+    def __init__(self, stream: Any, limit: int) -> None:
+        self._stream, self._limit, self._left = stream, limit, limit
+
+    def read(self, size: int) -> bytes:
+        """As `stream.read`; ValueError where the limit is passed."""
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"it inflates to more than the limit of {self._limit} bytes")
+        return data

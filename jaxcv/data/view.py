@@ -21,7 +21,7 @@ For comparison, quality 90 itself costs a photo some 38 dB.
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import MAX_PIXELS, decode_with, to_picture, upright_size
+from jaxcv.data.decode import MAX_PIXELS, decode_with, to_picture
 from jaxcv.data.fit import Placement, View, show
 
 DECODE_MARGIN = 2.0
@@ -68,21 +68,20 @@ def decode_view(
         raise ValueError(f"decode_margin must be at least 1, or None, not {decode_margin}")
     place = Placement((0, 0, 0, 0), target)
 
-    def look(image: Image.Image) -> None:
+    def look(image: Image.Image, size: tuple[int, int]) -> None:
         """Chooses what is shown, and of a JPEG at which scale it is decoded."""
         nonlocal place
-        width, height = image.size
-        place = view(upright_size(image) if apply_exif else (height, width))
+        place = view(size)
         if image.format != "JPEG" or decode_margin is None:
             return
         reduced = reduction(place, decode_margin)
         if reduced > 1:
-            image.draft(None, (width // reduced, height // reduced))
+            image.draft(None, (image.width // reduced, image.height // reduced))
             place = divided(place, reduced)
 
     return decode_with(
         data,
-        lambda image: show(to_picture(image, channels, record), place, target),
+        lambda image, samples: show(to_picture(image, samples, channels), place, target),
         record=record,
         max_pixels=max_pixels,
         apply_exif=apply_exif,

@@ -1,14 +1,14 @@
 """From a picture file to an aligned face."""
 
 import os
-import pathlib
 
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import DecodeError, decode_image
+from jaxcv.data.decode import decode_image
 from jaxcv.data.fit import Fit, convert_channels, fit_image
+from jaxcv.data.image_reader import read_file
 from jaxcv.faces.detector import FaceDetector, one_face
 from jaxcv.image import face_template, similarity_matrix
 
@@ -93,13 +93,8 @@ def _pixels(
 ) -> tuple[np.ndarray, str]:
     """uint8 [H, W, 1 or 3] and what to call it."""
     if isinstance(picture, str | os.PathLike):
-        path = pathlib.Path(picture)
-        name = os.fspath(path) if name is None else name
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DecodeError(name, f"cannot be read: {error.strerror}") from error
-        return decode_image(data, channels=3, record=name), name
+        name = os.fspath(picture) if name is None else name
+        return decode_image(read_file(picture, name), channels=3, record=name), name
     name = "the picture" if name is None else name
     image = np.asarray(picture)
     image = image[..., None] if image.ndim == 2 else image

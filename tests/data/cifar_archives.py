@@ -6,8 +6,10 @@ import tarfile
 import numpy as np
 
 
-def write_archive(path, files):
-    with tarfile.open(path, "w:gz") as tar:
+def write_archive(where, files):
+    """Writes a .tar.gz to a path or an open file."""
+    place = {"fileobj": where} if hasattr(where, "write") else {"name": where}
+    with tarfile.open(**place, mode="w:gz") as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)

@@ -1,9 +1,11 @@
 """Preparing data sets without TensorFlow, from archives in the official formats made small."""
 
+import bz2
 import gzip
 import hashlib
 import importlib.util
 import io
+import lzma
 import pathlib
 import struct
 import tarfile
@@ -13,7 +15,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from jaxcv.data import TFDS, materialize, prepare
+from jaxcv.data import TFDS, materialize, preparation, prepare
 from jaxcv.data.downloads import raw_file
 from tests.data.cifar_archives import cifar_rows, write_archive
 
@@ -132,6 +134,56 @@ def test_damaged_archives(tmp_path):
     write_archive(archive, {"cifar-10-batches-bin/batches.meta.txt": b"a b"})
     with pytest.raises(ValueError, match=r"there is no .*data_batch_1\.bin in it"):
         offline("cifar10", tmp_path, verify_checksums=False)
+
+
+META = {"cifar-10-batches-bin/batches.meta.txt": b"a b"}
+
+
+def archive_with_a_long_name():
+    """A header that tells of a name of 4 MB (GNU's L, pax's x)."""
+    packed = []
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+            tar.addfile(tarfile.TarInfo("n/" * (2 << 20)))
+        packed.append(file.getvalue())
+    return packed
+
+
+def archive_of(files):
+    file = io.BytesIO()
+    write_archive(file, files)
+    return gzip.decompress(file.getvalue())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
+def test_archives_that_inflate_beyond_the_limit(tmp_path, monkeypatch, pack):
+    """Whatever in them is large: a member that is not asked for, one that is, a name."""
+    monkeypatch.setattr(preparation, "MAX_ARCHIVE_BYTES", 1 << 20)
+    large = bytes(3 << 20)
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    for data in (
+        archive_of({"elsewhere": large, **META}),
+        archive_of({**META, "elsewhere": large}),
+        archive_of({"cifar-10-batches-bin/data_batch_1.bin": large, **META}),
+        *archive_with_a_long_name(),
+    ):
+        archive.write_bytes(pack(data))
+        with pytest.raises(
+            ValueError, match=r"tar\.gz: .*inflates to more than the limit of 1048576"
+        ):
+            offline("cifar10", tmp_path, verify_checksums=False)
+    archive.write_bytes(pack(archive_of({"elsewhere": bytes(1 << 19), **META})))
+    with pytest.raises(ValueError, match=r"there is no .*data_batch_1\.bin in it"):
+        offline("cifar10", tmp_path, verify_checksums=False)
+
+
+def test_an_idx_file_above_the_limit(tmp_path):
+    write_mnist(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 1 << 19, 28, 28)))
+    with pytest.raises(ValueError, match=r"its header claims the shape \(524288, 28, 28\)"):
+        offline("mnist", tmp_path, verify_checksums=False)
 
 
 def test_archive_that_would_write_elsewhere_writes_nothing(tiny_cifar10, tmp_path):

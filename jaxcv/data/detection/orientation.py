@@ -12,9 +12,10 @@ import pathlib
 from typing import Literal
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from jaxcv.data.decode import FORMATS, exif_orientation
+from jaxcv.data.decode import FORMATS, exif_orientation, upright_size
+from jaxcv.regular_file import open_file
 
 BoxesOn = Literal["upright", "stored"]
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
@@ -50,16 +51,11 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
       file: the bytes, or where they are.
     """
     try:
-        with Image.open(
-            io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
-        ) as image:
-            orientation = exif_orientation(image)
-            width, height = image.size
-            # Pillow tells a TIFF's size upright.
-            turned = orientation in _SIDEWAYS and not isinstance(
-                image, TiffImagePlugin.TiffImageFile
-            )
-            return Header((width, height) if turned else (height, width), orientation)
+        with (
+            io.BytesIO(file) if isinstance(file, bytes) else open_file(file) as stream,
+            Image.open(stream, formats=FORMATS) as image,
+        ):
+            return Header(upright_size(image), exif_orientation(image))
     except Exception:  # Pillow raises nearly anything on what is no image.
         return None
 

@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.limits import MAX_INSTRUCTIONS
+from jaxcv.regular_file import read_file
+
 # NumPy's codes of the element types that arrays may have, as Python 2 and 3 write them.
 _TYPES: dict[Any, Any] = {"b1": np.bool_, "u1": np.uint8, "i4": np.int32, "i8": np.int64}
 _TYPES |= {code.encode(): dtype for code, dtype in _TYPES.items()}
@@ -48,14 +51,21 @@ def read_plain_pickle(path: pathlib.Path) -> Any:
         file, the byte (of the last name before, where an accepted instruction makes no sense), and
         what it asks for. Nothing of it has been run.
     """
-    content = path.read_bytes()
+    try:
+        content = read_file(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     # It checks what is read: lengths against the file, numbers against limits.
     instructions: Iterator[Any] = pickletools.genops(io.BytesIO(content))
     names: list[int] = []  # the byte of every instruction that asks for a name
     position, marks, refused = 0, 0, None
     try:
-        for opcode, argument, place in instructions:
+        for number, (opcode, argument, place) in enumerate(instructions):
             position, name = place or 0, opcode.name
+            if number >= MAX_INSTRUCTIONS:
+                raise ValueError(
+                    f"it has more instructions than the limit {MAX_INSTRUCTIONS} (MAX_INSTRUCTIONS)"
+                )
             if name not in _ACCEPTED:
                 wanted = f" for {argument[:80]}" if name in ("INST", "PERSID") else ""
                 refused = f"the instruction {name}{wanted} is not accepted"

@@ -13,11 +13,14 @@ from jaxcv.data.faces.record_file import PackedRecord, RecordFile
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.source import Record, Source, Split
+from jaxcv.limits import MAX_EMPTY_CLASSES
+from jaxcv.regular_file import read_file
 
 ColorOrder = Literal["rgb", "bgr"]
 
 # Below this, a float32 - the type of labels in a header - is exactly the key that was written.
 _EXACT = 1 << 24
+_MAX_PROPERTY = 1 << 16  # bytes; it is one line
 
 
 class RecordIOSource:
@@ -120,15 +123,29 @@ class RecordIOSource:
 
     def _identity_count(self, path: pathlib.Path) -> int:
         """From `property` ("identities,height,width"); without it, from the labels."""
-        if not path.is_file():
-            return int(self.labels.max()) + 1
-        text = path.read_text(errors="replace").strip()
+        if not path.exists():
+            return self._checked_count(
+                int(self.labels.max()) + 1, f"the labels of {self._file.path}"
+            )
+        try:
+            text = read_file(path, _MAX_PROPERTY).decode(errors="replace").strip()
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
         first = text.split(",")[0].strip()
-        if not first.isdecimal() or not 0 < int(first) < 2**31:
+        if not (first.isascii() and first.isdecimal() and len(first) < 10 and int(first)):
             raise ValueError(
                 f"{path}: wanted identities,height,width such as 85742,112,112; found {text[:40]!r}"
             )
-        return int(first)
+        return self._checked_count(int(first), str(path))
+
+    def _checked_count(self, count: int, told_by: str) -> int:
+        """Refuses so many identities that their names alone would fill the memory."""
+        if count > max(len(self.keys), MAX_EMPTY_CLASSES):
+            raise ValueError(
+                f"{told_by}: {count} identities for {len(self.keys)} images; more than images are "
+                f"accepted up to {MAX_EMPTY_CLASSES} (MAX_EMPTY_CLASSES)"
+            )
+        return count
 
 
 def _images_and_identities(file: RecordFile) -> tuple[np.ndarray, np.ndarray | None]:

@@ -27,6 +27,8 @@ from jaxcv.data.segmentation.masks import (
     wrong_kind,
 )
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.limits import MAX_IMAGE_BYTES
+from jaxcv.regular_file import open_file
 
 # An image file and its mask.
 Pair = tuple[pathlib.Path, pathlib.Path]
@@ -256,19 +258,15 @@ def check_mask_size(mask: Sequence[int], image: Sequence[int], record: str) -> N
 
 def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: MaskFolder) -> None:
     """Looks at sizes and kind without decoding; what cannot be read is left for when it is."""
-
-    def size(image: Image.Image) -> tuple[int, int]:
-        # Pillow turns a TIFF by itself.
-        turned = data.apply_exif and image.format != "TIFF"
-        return upright_size(image) if turned else image.size[::-1]
-
     try:
         with (
-            Image.open(mask_path, formats=FORMATS) as mask,
-            Image.open(image_path, formats=FORMATS) as image,
+            open_file(mask_path, MAX_IMAGE_BYTES) as mask_file,
+            open_file(image_path, MAX_IMAGE_BYTES) as image_file,
+            Image.open(mask_file, formats=FORMATS) as mask,
+            Image.open(image_file, formats=FORMATS) as image,
         ):
             wrong = wrong_kind(mask, color=data.palette is not None)
-            sizes = size(mask), size(image)
+            sizes = upright_size(mask, data.apply_exif), upright_size(image, data.apply_exif)
     except Exception:
         return
     if wrong:

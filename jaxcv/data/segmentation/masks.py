@@ -18,13 +18,12 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import MAX_PIXELS, DecodeError, decode_with, is_grey_16
+from jaxcv.data.decode import MAX_PIXELS, decode_with
+from jaxcv.data.encoded.samples import FormatError, Samples, is_grey, stored_levels
 from jaxcv.data.fit import Fit, Size, placement, size_pair
 
 IGNORE_LABEL = 255
 Color = tuple[int, int, int]
-_JPEG_SIGNATURE = b"\xff\xd8"
-_LOSSY = "a JPEG does not keep the values of a mask; save it as PNG"
 
 
 def decode_mask(
@@ -38,32 +37,47 @@ def decode_mask(
     """Decodes one mask, without changing a value.
 
     Args:
-      data: the bytes of the file: any format of `decode_image` but JPEG, which is lossy.
+      data: the bytes of the file: any format of `decode_image` that is lossless, which JPEG, lossy WebP
+        and TIFFs that hold either are not.
       record: what to call the mask in an error message.
       color: whether it is a colour mask.
       max_pixels: as in `decode_image`.
       apply_exif: as in `decode_image`.
 
     Returns:
-      uint8 or uint16 [H, W]: grey levels as stored (1-bit: 0 and 1), or the indices of a palette
-      image. With `color`, uint8 [H, W, 3]; a palette is looked up, transparency is passed over.
+      uint8 or uint16 [H, W]: the numbers as the file holds them, 0 to 2^bits - 1 (or maxval), whether
+      0 is black or white there; or the indices of a palette image. Signed numbers, 32-bit ones and
+      floats (TIFF) are accepted where each is a whole number from 0 to 65535. With `color`, uint8
+      [H, W, 3]; a palette is looked up, transparency is passed over.
 
     Raises:
-      DecodeError: the bytes are no whole mask, or one of the other kind.
+      DecodeError: the bytes are no whole mask, or one of the other kind, or hold values that the
+        result could not.
     """
 
-    def values(image: Image.Image) -> np.ndarray:
-        wrong = wrong_kind(image, color=color)
+    def values(image: Image.Image, samples: Samples) -> np.ndarray:
+        wrong = samples.lossy or wrong_kind(image, color=color) or (color and samples.coarse)
         if wrong:
-            raise DecodeError(record, wrong)
-        if color:
-            return np.array(image.convert("RGB"))
-        found = np.array(image)
-        return found.astype(np.uint16 if found.itemsize > 1 else np.uint8)
+            raise FormatError(wrong)
+        return np.array(image.convert("RGB")) if color else _indices(image, samples)
 
-    if data[:2] == _JPEG_SIGNATURE:
-        raise DecodeError(record, _LOSSY)
     return decode_with(data, values, record=record, max_pixels=max_pixels, apply_exif=apply_exif)
+
+
+def _indices(image: Image.Image, samples: Samples) -> np.ndarray:
+    """uint8 or uint16 [H, W] of a grey image or of one with a palette, as loaded."""
+    found = stored_levels(image, samples) if is_grey(image) else np.array(image)
+    if found.dtype == np.uint8:
+        return found
+    whole = (found >= 0) & (found <= 65535) & (np.floor(found) == found)
+    if not whole.all():
+        row, column = np.argwhere(~whole)[0]
+        raise FormatError(
+            f"value {found[row, column]} at row {row}, column {column} is no whole number from 0 to "
+            f"65535; {int((~whole).sum())} of {found.size} pixels are like that"
+        )
+    exact = found.astype(np.uint16)
+    return exact.astype(np.uint8) if found.dtype == np.int8 or samples.maximum < 256 else exact
 
 
 def wrong_kind(image: Image.Image, *, color: bool) -> str | None:
@@ -73,9 +87,9 @@ def wrong_kind(image: Image.Image, *, color: bool) -> str | None:
       image: as opened; its pixels need not be loaded.
       color: whether a colour mask is expected.
     """
-    grey = image.mode in ("1", "L") or is_grey_16(image)
+    grey = is_grey(image)
     if image.format in ("JPEG", "MPO"):
-        return _LOSSY
+        return "a JPEG does not keep the values of a mask; save it as PNG"
     if color and grey:
         return "is a grey mask, but a palette of colours was given, so a colour mask is expected"
     if not color and not grey and image.mode != "P":

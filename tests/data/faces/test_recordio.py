@@ -226,3 +226,39 @@ def test_files_that_are_not_there(tmp_path):
     (tmp_path / "train.rec").write_bytes(b"")
     with pytest.raises(ValueError, match=r"train\.idx: no such file"):
         RecordIO(root=str(tmp_path)).open("train")
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        ("999999999", "999999999 identities for 9 images; .* up to 1000000 .MAX_EMPTY_CLASSES"),
+        ("1000001", "1000001 identities for 9 images"),
+        ("9999999999", "wanted identities,height,width"),
+        ("9" * 5000, "wanted identities,height,width"),
+        ("\u0663", "wanted identities,height,width"),
+        ("0", "wanted identities,height,width"),
+        ("-3", "wanted identities,height,width"),
+    ],
+)
+def test_a_property_that_tells_of_too_many(folder, count, message):
+    (folder / "property").write_text(f"{count},112,112\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"property: {message}"):
+        RecordIO(root=str(folder)).open("train")
+
+
+def test_a_property_of_more_identities_than_images_is_taken(folder):
+    """As where a part of a set is kept with the property of the whole."""
+    (folder / "property").write_text("1000000,112,112")
+    assert len(RecordIO(root=str(folder)).open("train").class_names) == 1_000_000
+    (folder / "property").unlink()
+    (folder / "property").mkdir()
+    with pytest.raises(ValueError, match="property: cannot be read: it is a folder"):
+        RecordIO(root=str(folder)).open("train")
+
+
+def test_a_label_that_would_make_too_many_names(tmp_path):
+    write_records(tmp_path, {0: packed(2_000_000.0, png(1, 2, 3)), 1: packed(1.0, png(1, 2, 3))})
+    with pytest.raises(
+        ValueError, match=r"the labels of .*train\.rec: 2000001 identities for 2 images"
+    ):
+        RecordIO(root=str(tmp_path)).open("train")

@@ -1,0 +1,1 @@
+"""What the headers of image files say, before Pillow decodes the pixels: one format per file."""

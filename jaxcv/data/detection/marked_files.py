@@ -21,7 +21,7 @@ from jaxcv.data.detection.objects import (
     detection_record,
     log_counts,
 )
-from jaxcv.data.detection.orientation import (
+from jaxcv.data.orientation import (
     BoxesOn,
     Header,
     read_header,

@@ -16,7 +16,7 @@ from jaxcv.data.detection.objects import (
     checked_objects,
     detection_record,
 )
-from jaxcv.data.detection.orientation import (
+from jaxcv.data.orientation import (
     BoxesOn,
     Header,
     read_header,

@@ -173,7 +173,13 @@ class RecordReader:
             if not np.isfinite(label).all():
                 raise ValueError(f"{self.source.record_name(index)}: {name} {label} is not finite")
             return
-        if not self.num_classes:
+        limits = np.iinfo(np.int32)
+        if not self.num_classes:  # A device would cut them to 32 bits, to another class.
+            bad = (label < limits.min) | (label > limits.max)
+            if bad.any():
+                raise ValueError(
+                    f"{self.source.record_name(index)}: {name} {label[bad].flat[0]} does not fit 32 bits"
+                )
             return
         bad = (label < 0) | (label >= self.num_classes)
         if ignored is not None:

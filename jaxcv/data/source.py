@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,8 @@ from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
+MAX_CLASSES = 10_000_000
+"""Largest number of classes that is taken from the largest label: each has a name in memory."""
 
 
 @runtime_checkable
@@ -163,8 +165,61 @@ def record_labels(source: Source) -> np.ndarray:
         if known and known[0].ndim:
             raise ValueError(f"{source.record_name(0)}: its label is no scalar: {known[0].shape}")
     labels = np.asarray(known)
-    integers = np.issubdtype(labels.dtype, np.integer)
-    return labels.astype(np.int32 if integers else np.float32, copy=False)
+    if not np.issubdtype(labels.dtype, np.integer):
+        return labels.astype(np.float32, copy=False)
+    return int32_labels(labels, source.record_name)
+
+
+def int32_labels(labels: np.ndarray, record_name: Callable[[int], str]) -> np.ndarray:
+    """Integer labels [N] as int32.
+
+    Args:
+      labels: of any integer dtype.
+      record_name: what to call record i in a message.
+
+    Raises:
+      ValueError: a label does not fit; cut to 32 bits it would be another class.
+
+    Example:
+      >>> int32_labels(np.array([3, 5]), str).dtype
+      dtype('int32')
+    """
+    limits = np.iinfo(np.int32)
+    bad = np.flatnonzero((labels < limits.min) | (labels > limits.max))
+    if len(bad):
+        raise ValueError(
+            f"{record_name(int(bad[0]))}: label {labels[bad[0]]} does not fit 32 bits; number the "
+            "classes from 0"
+        )
+    return labels.astype(np.int32, copy=False)
+
+
+def numbered_classes(labels: np.ndarray, record_name: Callable[[int], str]) -> tuple[str, ...]:
+    """Names "0", "1", ... up to the largest label.
+
+    Args:
+      labels: int32 [N], N at least 1.
+      record_name: what to call record i in a message.
+
+    Raises:
+      ValueError: a label is negative, or there would be more than `MAX_CLASSES` names.
+
+    Example:
+      >>> numbered_classes(np.array([2, 0]), str)
+      ('0', '1', '2')
+    """
+    least, largest = int(np.argmin(labels)), int(np.argmax(labels))
+    if labels[least] < 0:
+        raise ValueError(
+            f"{record_name(least)}: label {labels[least]} is no class, since classes are numbered from 0; "
+            "give every class its number (of -1 and 1 make 0 and 1), and leave out records without one"
+        )
+    if labels[largest] >= MAX_CLASSES:
+        raise ValueError(
+            f"{record_name(largest)}: label {labels[largest]} would make {int(labels[largest]) + 1} "
+            f"classes, above the limit of {MAX_CLASSES}; number the classes that there are from 0"
+        )
+    return tuple(map(str, range(int(labels[largest]) + 1)))
 
 
 def stratified_split(
@@ -172,6 +227,8 @@ def stratified_split(
     names: Sequence[str],
     test_fraction: float,
     seed: int = 0,
+    *,
+    groups: Sequence[Hashable] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides records into train and test, every class in the same proportion, reproducibly.
 
@@ -180,18 +237,73 @@ def stratified_split(
     are ordered by SHA-256 of "seed:name", and the first go to the test set: a record's place
     depends on its name, not on its position, so that adding files moves at most a few others.
 
+    Records of one group - rows of one file - stay together, and N above is the number of groups. A
+    group of several classes counts for the rarest of them.
+
     Args:
       labels: [N] class of each record.
-      names: [N] name of each record, unique.
+      names: [N] name of each record.
       test_fraction: fraction of the test set, 0 to 1.
       seed: another seed gives another split.
+      groups: [N] equal where records are of one thing; None: those of one name.
 
     Returns:
       (train, test): int64 positions, each in ascending order; together every record once.
+
+    Example:
+      >>> train, test = stratified_split([0] * 6, ["a", "a", "b", "b", "c", "c"], 0.3)
+      >>> train.tolist(), test.tolist()
+      ([0, 1, 2, 3], [4, 5])
     """
     if not 0.0 <= test_fraction < 1.0:
         raise ValueError(f"test_fraction must be at least 0 and below 1, not {test_fraction}")
     labels = np.asarray(labels)
+    members = _members(names if groups is None else groups)
+    if len(members) == len(labels):
+        chosen = _test_part(labels, names, test_fraction, seed)
+    else:
+        chosen = _test_groups(labels, names, members, test_fraction, seed)
+    test_indices = np.sort(np.asarray([i for group in chosen for i in members[group]], np.int64))
+    train_indices = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test_indices)
+    return train_indices, test_indices
+
+
+def split_view(
+    source: Source, parts: tuple[np.ndarray, np.ndarray], split: Split, data: str
+) -> SourceView:
+    """The records of one part of a `stratified_split`.
+
+    Args:
+      source: all records.
+      parts: (train, test) positions.
+      split: "train" or "test".
+      data: what to call the data set in a message.
+
+    Raises:
+      ValueError: there are none.
+    """
+    chosen = parts[split == "test"]
+    if not len(chosen):
+        raise ValueError(
+            f"{data}: of its {len(source)} records, none is for {split!r}: every class keeps one for "
+            "training, and test_fraction is the part of the others to test on; set a higher "
+            "test_fraction, or give a test set of its own"
+        )
+    return SourceView(source, chosen)
+
+
+def _members(groups: Sequence[Hashable]) -> list[list[int]]:
+    """Positions of the records of each group, the groups in the order of their first records."""
+    found: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        found.setdefault(group, []).append(place)
+    return list(found.values())
+
+
+def _test_part(
+    labels: np.ndarray, names: Sequence[str], test_fraction: float, seed: int
+) -> list[int]:
+    """Positions of the test set, where every record stands for itself."""
     classes, counts = np.unique(labels, return_counts=True)
     quota = counts * test_fraction
     taken = np.floor(quota).astype(int)
@@ -204,9 +316,30 @@ def stratified_split(
         members = np.flatnonzero(labels == value)
         ordered = sorted(members.tolist(), key=lambda i: _place(seed, names[i]))
         test.extend(ordered[:count])
-    test_indices = np.sort(np.asarray(test, np.int64))
-    train_indices = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test_indices)
-    return train_indices, test_indices
+    return test
+
+
+def _test_groups(
+    labels: np.ndarray,
+    names: Sequence[str],
+    members: list[list[int]],
+    test_fraction: float,
+    seed: int,
+) -> list[int]:
+    """Numbers of the groups of the test set: each goes by its rarest class and its first name."""
+    _, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rarest = [min((counts[own[i]], own[i]) for i in group)[1] for group in members]
+    first = [min((names[i] for i in group), key=lambda n: _place(seed, n)) for group in members]
+    test = set(_test_part(np.asarray(rarest), first, test_fraction, seed))
+    # A class may be rarest nowhere: it too keeps a group for training.
+    having: dict[int, list[int]] = {}
+    for number, group in enumerate(members):
+        for value in {int(own[i]) for i in group}:
+            having.setdefault(value, []).append(number)
+    for value in sorted(having):
+        if test.issuperset(having[value]):
+            test.remove(max(having[value], key=lambda g: _place(seed, first[g])))
+    return sorted(test)
 
 
 def _place(seed: int, name: str) -> bytes:

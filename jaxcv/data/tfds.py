@@ -187,7 +187,7 @@ class TFDSSource:
     ) -> list[Record]:
         """Records of which only what a view shows is scaled, to `target`."""
         return [
-            {"image": self._seen(index, stored, view, target), "label": self._label(stored)}
+            {"image": self._seen(index, stored, view, target), "label": self._label(index, stored)}
             for (index, stored), view in zip(self._stored_many(indices), views)
         ]
 
@@ -216,20 +216,26 @@ class TFDSSource:
             image = self.image_reader.decode(image, self.record_name(index))
         else:
             image = self.image_reader.fit_pixels(image)
-        return {"image": image, "label": self._label(stored)}
+        return {"image": image, "label": self._label(index, stored)}
 
-    def _label(self, stored: dict[str, Any]) -> np.int32 | np.float32:
+    def _label(self, index: int, stored: dict[str, Any]) -> np.int32 | np.float32:
         label = stored[self._dataset.label_key]
         if self._number is not None:
             return np.int32(self._number[_text(label)])
-        return self._label_dtype(label)
+        number = np.asarray(label)
+        if self._label_dtype is np.int32 and not -(2**31) <= number < 2**31:
+            raise ValueError(
+                f"{self.record_name(index)}: label {number} does not fit 32 bits; number the classes "
+                "from 0"
+            )
+        return self._label_dtype(number)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """[N] int32 or float32, label of each record; reads all records once, decodes no image."""
         if self._label_dtype is None:
             raise ValueError(f"{self._name}: there is no single label in each record")
-        labels = [self._label(stored) for stored in _stored(self._records)]
+        labels = [self._label(i, stored) for i, stored in enumerate(_stored(self._records))]
         return np.asarray(labels, self._label_dtype)
 
     def _image(self, index: int, stored: dict[str, Any]) -> np.ndarray:

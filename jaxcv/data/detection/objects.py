@@ -112,8 +112,11 @@ def checked_objects(
         found = ", ".join(f"{number} {name}" for name, number in lengths.items())
         raise ValueError(f"{record}: its annotations are of different number: {found}")
     _check_finite(whole, told, record)
-    if (labels < 0).any():
-        raise ValueError(f"{record}: class {labels.min()} of an object is no class; -1 is padding")
+    if (labels < 0).any() or (labels >= 2**31).any():
+        bad = labels[(labels < 0) | (labels >= 2**31)][0]
+        raise ValueError(
+            f"{record}: class {bad} of an object is no class: numbers start from 0, and -1 is padding"
+        )
     height, width = size
     clipped = np.clip(whole, 0.0, (width, height, width, height)).astype(np.float32)
     sides = clipped[:, 2:].astype(np.float64) - clipped[:, :2]

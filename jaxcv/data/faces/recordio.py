@@ -12,7 +12,7 @@ from jaxcv.data.faces.identities import only_train
 from jaxcv.data.faces.record_file import PackedRecord, RecordFile
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader
-from jaxcv.data.source import Record, Source, Split
+from jaxcv.data.source import Record, Source, Split, numbered_classes
 
 ColorOrder = Literal["rgb", "bgr"]
 
@@ -45,7 +45,8 @@ class RecordIOSource:
         self.keys, self._identities = _images_and_identities(self._file)
         if not len(self.keys):
             raise ValueError(f"{self._file.path}: there are no images in it")
-        self.class_names = tuple(map(str, range(self._identity_count(root / "property"))))
+        count = self._identity_count(root / "property")
+        self.class_names = numbered_classes(np.array([count - 1]), lambda _: str(root))
 
     def __len__(self) -> int:
         return len(self.keys)

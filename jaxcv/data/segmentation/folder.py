@@ -18,6 +18,7 @@ from jaxcv.data.files import (
 )
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader, read_file
+from jaxcv.data.named_files import file_keys
 from jaxcv.data.segmentation.masks import (
     IGNORE_LABEL,
     Color,
@@ -26,7 +27,7 @@ from jaxcv.data.segmentation.masks import (
     fit_mask,
     wrong_kind,
 )
-from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.source import Record, Source, Split, check_split, split_view, stratified_split
 
 # An image file and its mask.
 Pair = tuple[pathlib.Path, pathlib.Path]
@@ -123,8 +124,10 @@ class MaskFolder:
             pathlib.Path(n).relative_to(existing_folder(self.images)).as_posix() for n in names
         ]
         strata = np.zeros(len(whole), np.int32)
-        parts = stratified_split(strata, relative, self.test_fraction, self.split_seed)
-        return SourceView(whole, parts[split == "test"])
+        parts = stratified_split(
+            strata, relative, self.test_fraction, self.split_seed, groups=file_keys(names)
+        )
+        return split_view(whole, parts, split, f"the folder {self.images}")
 
     def _split_pairs(self, split: Split) -> list[Pair] | None:
         """The files of one part; None where the test set is a part taken by chance."""

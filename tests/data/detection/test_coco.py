@@ -114,10 +114,11 @@ class SizedView:
 def test_splits(tmp_path):
     write(tmp_path)
     write(tmp_path, IMAGES[:2], name="test", folder="test_images")
-    write(tmp_path, IMAGES[2:3], CATEGORIES[:1], name="val")
+    write(tmp_path, IMAGES[2:3], CATEGORIES[:1], name="val", folder="val_images")
     options = {
         "test_images": str(tmp_path / "test_images"),
         "test_annotations": str(tmp_path / "test.json"),
+        "validation_images": str(tmp_path / "val_images"),
         "validation_annotations": str(tmp_path / "val.json"),
     }
     data = coco(tmp_path, **options)

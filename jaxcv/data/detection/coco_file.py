@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import posixpath
+import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -87,9 +88,10 @@ def _read(file: pathlib.Path, time: int, size: int) -> CocoTable:
     if not categories.ids:
         raise ValueError(f"{file}: there are no classes in it ('categories' is empty)")
     names = categories.texts("name")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{file}: two categories are called {twice!r}; rename one of them")
+    # Composed or decomposed accents look alike.
+    twice = first_twice([unicodedata.normalize("NFC", name.strip()) for name in names])
+    if twice is not None:
+        raise ValueError(f"{file}: two categories are called {names[twice[0]]!r}; rename one of them")
     order = np.argsort(categories.ids)
     sizes = np.stack([images.wholes("height"), images.wholes("width")], axis=1)
     if (sizes < 1).any():

@@ -22,7 +22,7 @@ from jaxcv.data.detection.objects import (
     log_counts,
 )
 from jaxcv.data.orientation import (
-    BoxesOn,
+    MarkedOn,
     Header,
     read_header,
     upright_boxes,
@@ -63,14 +63,14 @@ class MarkedFiles:
     max_pixels: int = MAX_PIXELS
     max_boxes: int = MAX_BOXES
     on_bad_box: OnBadBox = "drop"
-    boxes_on: BoxesOn = "upright"
+    boxes_on: MarkedOn = "upright"
     check_files: bool = True
     allow_outside_root: bool = False
 
     def check(self) -> None:
         """Raises ValueError for settings out of range."""
         check_settings(self.fit, self.max_boxes, self.on_bad_box)
-        check_choice("boxes_on", self.boxes_on, get_args(BoxesOn))
+        check_choice("boxes_on", self.boxes_on, get_args(MarkedOn))
         size_pair(self.size)
 
 

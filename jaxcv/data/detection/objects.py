@@ -103,7 +103,7 @@ def checked_objects(
     whole = np.asarray(boxes, np.float64).reshape(-1, 4)
     count = len(whole)
     labels = np.asarray(classes, np.int64).reshape(-1)
-    hard = np.zeros(count, bool) if ignored is None else np.asarray(ignored, bool).reshape(-1)
+    hard = _flags(ignored, count, record)
     told = None if area is None else np.asarray(area, np.float64).reshape(-1)
     lengths = {"boxes": count, "classes": len(labels), "marks of ignored objects": len(hard)}
     if told is not None:
@@ -290,6 +290,16 @@ def _check_finite(boxes: np.ndarray, area: np.ndarray | None, record: str) -> No
     if area is not None and ((area < 0) | np.isinf(area)).any():
         bad_area = area[(area < 0) | np.isinf(area)][0]
         raise ValueError(f"{record}: area {bad_area} of an object is no number of pixels")
+
+
+def _flags(ignored: Sequence[bool] | np.ndarray | None, count: int, record: str) -> np.ndarray:
+    """bool [N]; ValueError where a mark is neither 0 nor 1: of texts even "0" would count as yes."""
+    marks = np.zeros(count, bool) if ignored is None else np.asarray(ignored).reshape(-1)
+    if marks.size and (marks.dtype.kind not in "biu" or ((marks != 0) & (marks != 1)).any()):
+        raise ValueError(
+            f"{record}: the marks of ignored objects must be 0 or 1, not {marks.tolist()!r:.60}"
+        )
+    return marks.astype(bool)
 
 
 def _described(box: np.ndarray) -> str:

@@ -158,7 +158,8 @@ def detection_record(
       `image` uint8 [H', W', C]; `boxes` float32 [M, 4] in its pixels, 0 in padding; `classes` int32
       [M], -1 in padding; `ignored` bool [M]; `area` float32 [M] in pixels of the original image, 0
       in padding; `placement` float32 [4], (scale_x, scale_y, left, top): a point (x, y) of the
-      original image is at (x scale_x + left, y scale_y + top).
+      original image is at (x scale_x + left, y scale_y + top); `image_size` int32 [2], (height, width) of
+      the original image.
 
     Raises:
       ValueError: there are more objects than `max_boxes`.
@@ -180,6 +181,7 @@ def detection_record(
         "boxes": boxes,
         **padded,
         "placement": place.astype(np.float32),
+        "image_size": np.asarray(image.shape[:2], np.int32),
     }
 
 

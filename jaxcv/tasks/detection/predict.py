@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -17,6 +18,7 @@ from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.predict.images import unique_stems
+from jaxcv.tasks.detection.task import Detection
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables
@@ -51,28 +53,30 @@ def make_detector(run: Run, variables: Variables) -> Detector:
         variables: what the model applies.
     """
     experiment = run.experiment
+    task = experiment.task
+    if not isinstance(task, Detection):
+        raise ValueError(f"the run's task is {type(task).__name__}, but objects are found by Detection")
     placed = jax.device_put(jax.device_get(variables), run.device_map.devices[0])
     height, width, _ = run.train_source[0]["image"].shape
     reader = run.image_reader.with_size((height, width))
 
     @jax.jit
-    def predict(images: jax.Array) -> dict[str, jax.Array]:
-        batch = preprocess_batch({"image": images}, experiment.preprocess)
+    def predict(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        batch = preprocess_batch(batch, experiment.preprocess)
         outputs = experiment.model.apply(placed, batch["image"], train=False)
-        return experiment.task.predict(outputs)
+        return task.detect(outputs, batch)
 
     def detect(image: np.ndarray) -> Detections:
         size = (image.shape[0], image.shape[1])
-        fitted = reader.fit_pixels(image)
-        found = {name: np.asarray(x)[0] for name, x in predict(fitted[None]).items()}
-        scale_x, scale_y, left, top = box_placement(size, reader.size, reader.fit)
-        boxes = (found["boxes"] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
-        boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
-        # Of what was found in the border alone nothing is left.
-        real = (found["classes"] >= 0) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-        return Detections(
-            boxes=boxes[real], scores=found["scores"][real], classes=found["classes"][real]
-        )
+        record = {
+            "image": reader.fit_pixels(image),
+            "placement": box_placement(size, reader.size, reader.fit).astype(np.float32),
+            "image_size": np.asarray(size, np.int32),
+        }
+        batch = {name: jnp.asarray(value)[None] for name, value in record.items()}
+        found = {name: np.asarray(x)[0] for name, x in predict(batch).items()}
+        real = found["classes"] >= 0
+        return Detections(**{name: values[real] for name, values in found.items()})
 
     return detect
 

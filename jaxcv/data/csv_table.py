@@ -26,7 +26,6 @@ from jaxcv.data.source import (
 )
 from jaxcv.data.view import DECODE_MARGIN
 
-
 # How programs write that there is no number.
 _NO_NUMBERS = frozenset({"nan", "inf", "infinity", "null", "none", "na", "n/a", "<na>"})
 # (line number, row) of every row of a table.

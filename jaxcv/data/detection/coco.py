@@ -69,8 +69,8 @@ class COCODetection(MarkedFiles):
             "test": (self.test_images, self.test_annotations),
         }
         given = [part for part, (_, file) in files.items() if file]
-        for part, (folder, file) in files.items():
-            if folder and not file:
+        for part, (given_folder, file) in files.items():
+            if given_folder and not file:
                 raise ValueError(f"{part}_images is given without {part}_annotations")
         if "validation" in given and "test" not in given:
             raise ValueError("with validation_annotations, give test_annotations too")

@@ -91,7 +91,9 @@ def _read(file: pathlib.Path, time: int, size: int) -> CocoTable:
     # Composed or decomposed accents look alike.
     twice = first_twice([unicodedata.normalize("NFC", name.strip()) for name in names])
     if twice is not None:
-        raise ValueError(f"{file}: two categories are called {names[twice[0]]!r}; rename one of them")
+        raise ValueError(
+            f"{file}: two categories are called {names[twice[0]]!r}; rename one of them"
+        )
     order = np.argsort(categories.ids)
     sizes = np.stack([images.wholes("height"), images.wholes("width")], axis=1)
     if (sizes < 1).any():
@@ -169,7 +171,9 @@ class _Entries:
         for place, entry in enumerate(entries):
             if not isinstance(entry, dict):
                 raise ValueError(f"{file}: {kind} number {place} is no dict, but {entry!r:.60}")
-        having = None if ids == "wanted" else [p for p, entry in enumerate(entries) if "id" in entry]
+        having = (
+            None if ids == "wanted" else [p for p, entry in enumerate(entries) if "id" in entry]
+        )
         self.ids = [int(value) for value in self._all("id", _whole, "a whole number", having)]
         twice = first_twice(self.ids)
         if twice is not None:
@@ -205,7 +209,9 @@ class _Entries:
         """Numbers of pixels, float64 [N]; NaN where nothing is told."""
         told = self._told(key)
         areas = np.full(len(self.entries), math.nan)
-        areas[told] = self._all(key, _area, "a number of pixels, or left out for the box's own", told)
+        areas[told] = self._all(
+            key, _area, "a number of pixels, or left out for the box's own", told
+        )
         return areas
 
     def _told(self, key: str) -> list[int]:

@@ -21,16 +21,16 @@ from jaxcv.data.detection.objects import (
     detection_record,
     log_counts,
 )
-from jaxcv.data.orientation import (
-    MarkedOn,
-    Header,
-    read_header,
-    upright_boxes,
-)
 from jaxcv.data.files import nearest_name
 from jaxcv.data.fit import Fit, Size, size_pair
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.named_files import first_outside
+from jaxcv.data.orientation import (
+    Header,
+    MarkedOn,
+    read_header,
+    upright_boxes,
+)
 from jaxcv.data.source import Record
 
 
@@ -110,10 +110,11 @@ class MarkedFileSource:
     Attributes:
       class_names: names of the classes.
       box_counts: boxes clipped and dropped, over all records.
+      image_sizes: [N] (height, width) of each upright image.
 
     Raises:
-      ValueError: an image is outside the folder, missing, or not of the size that its annotations tell; a box is as
-        `checked_objects` refuses it; there are more objects in an image than `max_boxes`.
+      ValueError: an image is outside the folder, missing, or not of the size that its annotations tell;
+        a box is as `checked_objects` refuses it; there are more objects in an image than `max_boxes`.
     """
 
     def __init__(
@@ -138,11 +139,11 @@ class MarkedFileSource:
         if not settings.allow_outside_root:
             check_inside(folder, self._paths, self._names)
         self._check_present()
-        self._sizes: list[tuple[int, int]] = []  # of the upright images
+        self.image_sizes: list[tuple[int, int]] = []
         self._objects: list[Objects] = []
         for each in marks:
             size, objects, counts = _placed(each, settings)
-            self._sizes.append(size)
+            self.image_sizes.append(size)
             self._objects.append(objects)
             self.box_counts += counts
         most = max(map(len, self._objects))
@@ -156,8 +157,8 @@ class MarkedFileSource:
     def __getitem__(self, index: int) -> Record:
         settings, path = self._settings, self._paths[index]
         image = self.image_reader.read_whole(path)
-        if image.shape[:2] != self._sizes[index]:
-            raise _wrong_size(self._names[index], self._sizes[index], path, image.shape[:2])
+        if image.shape[:2] != self.image_sizes[index]:
+            raise _wrong_size(self._names[index], self.image_sizes[index], path, image.shape[:2])
         return detection_record(
             image,
             self._objects[index],
@@ -184,9 +185,7 @@ class MarkedFileSource:
         )
 
 
-def check_inside(
-    folder: pathlib.Path, paths: Sequence[pathlib.Path], names: Sequence[str]
-) -> None:
+def check_inside(folder: pathlib.Path, paths: Sequence[pathlib.Path], names: Sequence[str]) -> None:
     """Raises ValueError where a path leads out of a folder.
 
     Args:

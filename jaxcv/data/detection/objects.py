@@ -295,7 +295,7 @@ def _check_finite(boxes: np.ndarray, area: np.ndarray | None, record: str) -> No
 
 
 def _flags(ignored: Sequence[bool] | np.ndarray | None, count: int, record: str) -> np.ndarray:
-    """bool [N]; ValueError where a mark is neither 0 nor 1: of texts even "0" would count as yes."""
+    """Bool [N]; ValueError where a mark is neither 0 nor 1: of texts even "0" would count as yes."""
     marks = np.zeros(count, bool) if ignored is None else np.asarray(ignored).reshape(-1)
     if marks.size and (marks.dtype.kind not in "biu" or ((marks != 0) & (marks != 1)).any()):
         raise ValueError(

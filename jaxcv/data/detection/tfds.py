@@ -16,13 +16,13 @@ from jaxcv.data.detection.objects import (
     checked_objects,
     detection_record,
 )
+from jaxcv.data.fit import Fit
 from jaxcv.data.orientation import (
-    MarkedOn,
     Header,
+    MarkedOn,
     read_header,
     upright_boxes,
 )
-from jaxcv.data.fit import Fit
 from jaxcv.data.source import Record, Source, Split
 from jaxcv.data.tfds import TFDS, TFDSSource
 

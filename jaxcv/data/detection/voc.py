@@ -145,8 +145,9 @@ class VOCDetection(MarkedFiles):
         missing = [name for name in files if name not in images]
         if missing:
             raise ValueError(
-                f"{files[missing[0]]}: its image is missing; wanted {root / self.images / missing[0]}.jpg or the "
-                f"like; {len(missing)} of {len(files)} XML files have none"
+                f"{files[missing[0]]}: its image is missing; wanted "
+                f"{root / self.images / missing[0]}.jpg or the like; "
+                f"{len(missing)} of {len(files)} XML files have none"
                 f"{nearest_name(missing[0], list(images))}"
             )
 

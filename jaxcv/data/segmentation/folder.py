@@ -261,7 +261,9 @@ def check_mask_size(mask: Sequence[int], image: Sequence[int], record: str) -> N
     """Raises ValueError if shapes that begin with (height, width) are of different size."""
     if tuple(mask[:2]) != tuple(image[:2]):
         turned = tuple(mask[:2]) == tuple(image[1::-1])
-        say = "; if the image is turned by its EXIF orientation, say by masks_on what masks belong to"
+        say = (
+            "; if the image is turned by its EXIF orientation, say by masks_on what masks belong to"
+        )
         raise ValueError(
             f"{record}: the mask is {mask[0]} x {mask[1]} pixels (height x width), but its image "
             f"is {image[0]} x {image[1]}; they must be of one size{say if turned else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jaxcv.data import Source
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.predict.images import unique_stems
+from jaxcv.tasks.detection.coco_results import CocoTable, known_images, rounded
 from jaxcv.tasks.detection.task import Detection
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
@@ -55,7 +58,9 @@ def make_detector(run: Run, variables: Variables) -> Detector:
     experiment = run.experiment
     task = experiment.task
     if not isinstance(task, Detection):
-        raise ValueError(f"the run's task is {type(task).__name__}, but objects are found by Detection")
+        raise ValueError(
+            f"the run's task is {type(task).__name__}, but objects are found by Detection"
+        )
     placed = jax.device_put(jax.device_get(variables), run.device_map.devices[0])
     height, width, _ = run.train_source[0]["image"].shape
     reader = run.image_reader.with_size((height, width))
@@ -63,7 +68,7 @@ def make_detector(run: Run, variables: Variables) -> Detector:
     @jax.jit
     def predict(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         batch = preprocess_batch(batch, experiment.preprocess)
-        outputs = experiment.model.apply(placed, batch["image"], train=False)
+        outputs: Any = experiment.model.apply(placed, batch["image"], train=False)
         return task.detect(outputs, batch)
 
     def detect(image: np.ndarray) -> Detections:
@@ -92,7 +97,8 @@ def detect_files(
 
     `folder/images/STEM.jpg` is the image at its own size, upright by its EXIF orientation, with
     labelled boxes. `folder/detections.json` holds, once the iterator is at its end, all of them in
-    COCO's format: `images`, `categories` and `annotations`, which have a `score` besides.
+    COCO's format: `images`, `categories` and `annotations`, which have a `score` besides. Files of a
+    data set in COCO's format keep its ids, see `CocoTable`; `info` says whose ids there are.
 
     Args:
         run: its data set says how the model sees images.
@@ -116,12 +122,22 @@ def detect_files(
     return _rows(run, make_detector(run, variables), files, folder, min_score)
 
 
+def _sources(run: Run) -> list[Source]:
+    """The sources of the run's data set; validation only where its pictures have ids to be kept."""
+    sources = [run.train_source, run.test_source]
+    if hasattr(run.train_source, "image_ids"):
+        with contextlib.suppress(ValueError, OSError):  # there is no such split
+            sources.append(run.experiment.data.open("validation"))
+    return sources
+
+
 def _rows(
     run: Run, detect: Detector, files: Sequence[str], folder: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
     names = run.train_source.class_names
     palette = class_palette(names, run.experiment.data)
-    table = CocoTable(names, getattr(run.train_source, "category_ids", range(1, len(names) + 1)))
+    numbers = getattr(run.train_source, "category_ids", range(1, len(names) + 1))
+    table = CocoTable(names, numbers, known_images(_sources(run)))
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
             image = run.image_reader.read_whole(file)
@@ -147,58 +163,3 @@ def _rows(
             ],
         }
     (folder / "detections.json").write_text(json.dumps(table.content()) + "\n")
-
-
-class CocoTable:
-    """Detections on several images in COCO's format.
-
-    Args:
-        class_names: [C].
-        category_ids: [C] COCO's id of each class.
-    """
-
-    def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
-        self._ids = [int(i) for i in category_ids]
-        self._categories = [{"id": i, "name": n} for i, n in zip(self._ids, class_names)]
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-
-    def add(
-        self,
-        file: str,
-        size: tuple[int, int],
-        boxes: np.ndarray,
-        scores: np.ndarray,
-        classes: np.ndarray,
-    ) -> None:
-        """Adds an image of `size` (height, width) with boxes [N, 4], scores [N] and classes [N]."""
-        image_id = len(self._images) + 1
-        self._images.append(
-            {"id": image_id, "file_name": file, "height": size[0], "width": size[1]}
-        )
-        for box, score, c in zip(boxes, scores, classes):
-            x0, y0, x1, y1 = box.tolist()
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": self._ids[c],
-                    "bbox": rounded((x0, y0, x1 - x0, y1 - y0)),
-                    "area": round((x1 - x0) * (y1 - y0), 2),
-                    "iscrowd": 0,
-                    "score": float(score),
-                }
-            )
-
-    def content(self) -> dict[str, Any]:
-        """The whole, to be written as JSON."""
-        return {
-            "images": self._images,
-            "categories": self._categories,
-            "annotations": self._annotations,
-        }
-
-
-def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
-    """Pixels to a hundredth, as plain numbers."""
-    return [round(float(value), 2) for value in values]

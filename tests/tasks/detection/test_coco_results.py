@@ -60,9 +60,7 @@ def data(tmp_path):
 def perfect(data, files, truth_of):
     """The table of a perfect detector; `truth_of` says by which record a file is judged."""
     sources = [data.open(split) for split in ("train", "test", "validation")]
-    table = CocoTable(
-        sources[0].class_names, sources[0].category_ids, known_images(sources)
-    )
+    table = CocoTable(sources[0].class_names, sources[0].category_ids, known_images(sources))
     for file in files:
         record = truth_of(file)
         found = record["classes"] >= 0

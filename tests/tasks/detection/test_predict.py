@@ -133,9 +133,7 @@ def coco_run(tmp_path_factory):
         for i, (height, width) in enumerate(sizes):
             pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
             Image.fromarray(pixels).save(root / name / f"{i}.png")
-            images.append(
-                {"id": 70 - i, "file_name": f"{i}.png", "height": height, "width": width}
-            )
+            images.append({"id": 70 - i, "file_name": f"{i}.png", "height": height, "width": width})
             box = {"bbox": [1, 1, 9, 12], "area": 108, "iscrowd": 0}
             annotations.append({"id": i, "image_id": 70 - i, "category_id": 4 + i % 3, **box})
         categories = [{"id": 4 + i, "name": name} for i, name in enumerate("abc")]

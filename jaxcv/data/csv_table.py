@@ -148,7 +148,7 @@ class CSV:
                 if not text.strip():
                     ends = f", and the row has {short}" if short else ""
                     raise ValueError(f"{path}, line {line}: column {column!r} is empty{ends}")
-                if not text.isprintable() and any(c in text for c in "\0\r\n"):
+                if any(character in text for character in "\0\r\n"):
                     raise ValueError(
                         f"{path}, line {line}: column {column!r} holds a line break, {text!r:.60}; is "
                         "a quotation mark missing?"
@@ -183,10 +183,12 @@ class CSV:
                 number = plain_number(text)
                 if number is None:
                     raise ValueError(f"{path}, line {line}: {text!r} is not a finite number")
-                if abs(number) > np.finfo(np.float32).max:
+                if abs(number) > float(np.finfo(np.float32).max):
                     raise ValueError(f"{path}, line {line}: {text} is too large for 32 bits")
             return np.asarray([float(t) for t in texts], np.float32), ()
-        line_of = {text: line for (line, _), text in reversed(list(zip(rows, texts)))}
+        line_of: dict[str, int] = {}
+        for (line, _), text in zip(rows, texts):
+            line_of.setdefault(text, line)
         names = _ordered(path, line_of)
         number_of = {name: i for i, name in enumerate(names)}
         return np.asarray([number_of[t] for t in texts], np.int32), tuple(names)
@@ -226,7 +228,8 @@ def _ordered(path: pathlib.Path, line_of: dict[str, int]) -> list[str]:
       path: the table.
       line_of: the first line of each.
     """
-    numbers = {text: _decimal(text) for text in line_of if plain_number(text) is not None}
+    # Exact: a float holds 16 digits, and identities may have more.
+    numbers = {t: decimal.Decimal(t) for t in line_of if plain_number(t) is not None}
     others = [text for text in line_of if text not in numbers]
     missing = [text for text in others if text.lower().lstrip("+-") in _NO_NUMBERS]
     if numbers and missing and len(missing) == len(others):
@@ -245,11 +248,6 @@ def _ordered(path: pathlib.Path, line_of: dict[str, int]) -> list[str]:
                 f"{line_of[other]}, written otherwise; write one class in one way"
             )
     return sorted(line_of, key=lambda text: numbers[text])
-
-
-def _decimal(text: str) -> decimal.Decimal:
-    """The exact value: a float holds 16 digits, and identities may have more."""
-    return decimal.Decimal(text)
 
 
 def _check_apart(

@@ -5,7 +5,7 @@ import pathlib
 import re
 from collections.abc import Hashable, Sequence
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 
 
 def file_keys(paths: Sequence[str | os.PathLike[str]]) -> list[Hashable]:

@@ -104,4 +104,5 @@ def _test_groups(
 
 
 def _place(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    # A name that is no UTF-8 has surrogates for its bytes.
+    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).digest()

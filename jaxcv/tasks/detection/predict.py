@@ -123,11 +123,16 @@ def detect_files(
 
 
 def _sources(run: Run) -> list[Source]:
-    """The sources of the run's data set; validation only where its pictures have ids to be kept."""
-    sources = [run.train_source, run.test_source]
-    if hasattr(run.train_source, "image_ids"):
-        with contextlib.suppress(ValueError, OSError):  # there is no such split
-            sources.append(run.experiment.data.open("validation"))
+    """The sources of the run's data set: those that there are, and that are still where they were."""
+    splits: tuple[Callable[[], Source], ...] = (
+        lambda: run.train_source,
+        lambda: run.test_source,
+        lambda: run.experiment.data.open("validation"),
+    )
+    sources = []
+    for opened in splits:
+        with contextlib.suppress(ValueError, OSError):
+            sources.append(opened())
     return sources
 
 
@@ -136,8 +141,11 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     names = run.train_source.class_names
     palette = class_palette(names, run.experiment.data)
-    numbers = getattr(run.train_source, "category_ids", range(1, len(names) + 1))
-    table = CocoTable(names, numbers, known_images(_sources(run)))
+    numbers = getattr(run.train_source, "category_ids", None)
+    if numbers is None:
+        table = CocoTable(names, range(1, len(names) + 1))
+    else:
+        table = CocoTable(names, numbers, known_images(_sources(run)))
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
             image = run.image_reader.read_whole(file)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import losses
+from jaxcv.arguments import check_non_negative
 from jaxcv.devices import AXIS
 from jaxcv.image import AnnotationRules, clip_boxes, select_detections
 from jaxcv.metrics.detection import detection_summary
@@ -92,7 +93,9 @@ class Detection(Task):
     annotations = ("boxes", "classes", "ignored", "area", "placement")
 
     def __post_init__(self) -> None:
-        """Raises ValueError for hard negatives without a logit for no object."""
+        """Raises ValueError for a negative weight, for hard negatives without a logit for no object."""
+        check_non_negative("box_weight", self.box_weight)
+        check_non_negative("centerness_weight", self.centerness_weight)
         if isinstance(self.class_loss, HardNegatives) and not self.background:
             raise ValueError(
                 "HardNegatives chooses among the anchors without an object, which need a logit of their "

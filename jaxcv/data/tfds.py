@@ -16,6 +16,7 @@ from jaxcv.data.fit import Fit, Size, View, convert_channels, view_image
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, Split, check_split
+from jaxcv.data.tfds_splits import check_splits_apart
 from jaxcv.data.view import DECODE_MARGIN
 
 _CHUNK = 512
@@ -320,8 +321,8 @@ class TFDS:
     Attributes:
       name: `name`, `name:version`, `name/config` or `name/config:version`.
       train_split: TFDS split, slices included: `train[:90%]`.
-      test_split: the split to evaluate on.
-      validation_split: the split to choose settings on, where it is asked for.
+      test_split: the split to evaluate on; it has no record of `train_split`.
+      validation_split: the split to choose settings on, where it is asked for; likewise.
       data_dir: folder of prepared data sets; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       image_key: name of the feature that holds the image.
       label_key: name of the feature that holds the label: a class, a text that names one (as the
@@ -361,7 +362,12 @@ class TFDS:
             if split != "train":
                 return dataclasses.replace(self, random_resized_crop=None).open(split)
         names = (self.train_split, self.validation_split, self.test_split)
-        return self._source(dict(zip(("train", "validation", "test"), names))[split])
+        chosen = dict(zip(("train", "validation", "test"), names))[split]
+        source = self._source(chosen)
+        if split != "train":
+            folder = find_prepared(self.name, self.data_dir)
+            check_splits_apart(folder, self.name, self.train_split, chosen)
+        return source
 
     def _source(self, split: str) -> TFDSSource:
         return TFDSSource(self, split)

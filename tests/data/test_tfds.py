@@ -193,3 +193,27 @@ def test_a_label_beyond_32_bits_is_not_cut_to_another_class(prepared_wide):
         source.__getitems__([0])
     with pytest.raises(ValueError, match=message):
         _ = source.labels
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "shared"),
+    [
+        ("train", "train", 60),
+        ("train[:50%]", "train[40%:]", 6),
+        ("train+test", "test[5:]", 15),
+        ("train[10:20]", "train[:11]+train[19:]", 2),
+        ("train[:50%]", "train[50%:]", 0),
+        ("train", "test", 0),
+    ],
+)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_record_is_in_one_split(prepared_cifar10, train, other, shared, split):
+    data = cifar10(prepared_cifar10, **{"train_split": train, f"{split}_split": other})
+    assert len(data.open("train")) > 0
+    if not shared:
+        assert len(data.open(split)) > 0
+        return
+    with pytest.raises(
+        ValueError, match=rf"cifar10: {shared} records of .* for training; give spl"
+    ):
+        data.open(split)

@@ -142,7 +142,7 @@ def check_images_once(
 def _parts(file: pathlib.Path) -> dict[str, list[Any]]:
     """The three lists of the file."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes(), object_pairs_hook=_unique_keys)
     except OSError as error:
         raise ValueError(f"{file}: cannot be read as COCO annotations: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
@@ -161,6 +161,16 @@ def _parts(file: pathlib.Path) -> dict[str, list[Any]]:
                 "Wanted images, annotations and categories, as in COCO's instances_*.json"
             )
     return content
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of an object of the file, in which no key hides another."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
 
 
 class _Entries:

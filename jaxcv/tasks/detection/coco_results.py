@@ -46,17 +46,17 @@ class KnownImages:
 
 
 def known_images(sources: Iterable[Source]) -> KnownImages:
-    """The pictures of those sources that have `image_ids`, as COCO's have."""
+    """The pictures of those sources that have `image_ids`, `image_sizes` and `annotation_file`."""
     by_key: dict[Hashable, ImageId] = {}
     named: dict[tuple[str, tuple[int, int]], set[ImageId]] = {}
     largest = 0
     for source in sources:
-        ids = getattr(source, "image_ids", None)
-        if ids is None:
-            continue
         told: Any = source
+        if not all(hasattr(source, n) for n in ("image_ids", "image_sizes", "annotation_file")):
+            continue
         files = [source.record_name(i) for i in range(len(source))]
-        for file, key, number, size in zip(files, file_keys(files), ids.tolist(), told.image_sizes):
+        numbers, sizes = told.image_ids.tolist(), told.image_sizes
+        for file, key, number, size in zip(files, file_keys(files), numbers, sizes):
             found = (str(told.annotation_file), number)
             by_key[key] = found
             named.setdefault((PurePath(file).name, tuple(size)), set()).add(found)

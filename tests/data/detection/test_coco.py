@@ -514,6 +514,18 @@ def test_annotation_ids_differ_where_only_some_are_told(tmp_path):
         coco(tmp_path).open("train")
 
 
+@pytest.mark.parametrize("text", ['"iscrowd": 0, "iscrowd": 1', '"bbox": [1, 2, 3, 4], "bbox": []'])
+def test_a_key_that_hides_another_is_refused(tmp_path, text):
+    write(tmp_path)
+    path = tmp_path / "train.json"
+    key = text.split(":")[0]
+    path.write_text(path.read_text().replace('"category_id"', f'{text}, "category_id"', 1))
+    with pytest.raises(
+        ValueError, match=rf"train\.json: .*an object has the key '{key[1:-1]}' twice"
+    ):
+        coco(tmp_path).open("train")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
     write(tmp_path)
     path = tmp_path / "train.json"

@@ -16,8 +16,8 @@ from PIL import Image
 
 from jaxcv import limits
 from jaxcv.data import NPZ, DecodeError, Folder, ImageReader, decode_image, decode_mask
-from jaxcv.data.detection.orientation import read_header
 from jaxcv.data.faces.plain_pickle import read_plain_pickle
+from jaxcv.data.orientation import read_header
 from jaxcv.regular_file import open_file, read_file
 from tests.data.written_images import chunk, png, tiff
 

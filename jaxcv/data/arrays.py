@@ -12,7 +12,17 @@ import numpy as np
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.npz_file import read_arrays
-from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.source import (
+    Record,
+    Source,
+    SourceView,
+    Split,
+    check_split,
+    int32_labels,
+    numbered_classes,
+    split_view,
+    stratified_split,
+)
 from jaxcv.limits import MAX_ARRAY_BYTES
 
 
@@ -45,10 +55,10 @@ class ArraySource:
     ):
         self.images, self.labels = _checked(images, labels, name)
         integers = np.issubdtype(self.labels.dtype, np.integer)
-        if class_names is None:
-            class_names = tuple(map(str, range(int(self.labels.max()) + 1))) if integers else ()
-        self.class_names = class_names
         self._name = name
+        if class_names is None:
+            class_names = numbered_classes(self.labels, self.record_name) if integers else ()
+        self.class_names = class_names
         height, width, stored = self.images.shape[1:]
         kind: Any = stored if channels is None else channels
         own = (height, width) if size is None else size
@@ -94,10 +104,15 @@ def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndar
             f"found shape {labels.shape}"
         )
     if np.issubdtype(labels.dtype, np.floating):
-        return images, labels.astype(np.float32)
+        with np.errstate(over="ignore"):
+            rounded = labels.astype(np.float32)
+        bad = np.flatnonzero(np.isfinite(labels) & ~np.isfinite(rounded))
+        if len(bad):
+            raise ValueError(f"{name}[{bad[0]}]: label {labels[bad[0]]} is too large for 32 bits")
+        return images, rounded
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{name}: labels must be integers or floats; found {labels.dtype}")
-    return images, labels.astype(np.int32)
+    return images, int32_labels(labels, lambda i: f"{name}[{i}]")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -149,7 +164,7 @@ class Arrays:
         # Regression targets are no strata: all records form one.
         strata = train.labels if train.class_names else np.zeros(len(train), np.int32)
         parts = stratified_split(strata, list(map(str, range(len(train)))), self.test_fraction)
-        return SourceView(train, parts[split == "test"])
+        return split_view(train, parts, split, name)
 
     def _source(
         self,

@@ -76,6 +76,8 @@ class Batches:
         max_bad_records: int = 100,
         sampler: Sampler | None = None,
     ):
+        if len(source) == 0:
+            raise ValueError("the source holds no records")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if multiple_of < 1:

@@ -12,8 +12,9 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.fit import Fit, Size, View
 from jaxcv.data.image_reader import ImageReader, read_file
+from jaxcv.data.named_files import file_keys
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
-from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.source import Record, Source, Split, check_split, split_view, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
 
 _OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
@@ -121,10 +122,11 @@ class Folder:
         train_root = root / self.train_folder
         if not _holds_folders(train_root):
             whole = self._source(root, _class_folders(root))
-            train, test = stratified_split(
-                whole.labels, whole.paths, self.test_fraction, self.split_seed
+            keys = file_keys([root / path for path in whole.paths])
+            parts = stratified_split(
+                whole.labels, whole.paths, self.test_fraction, self.split_seed, groups=keys
             )
-            return SourceView(whole, test if split == "test" else train)
+            return split_view(whole, parts, split, os.fspath(root))
         classes = _class_folders(train_root)
         if split == "train":
             return self._source(train_root, classes)

@@ -173,7 +173,13 @@ class RecordReader:
             if not np.isfinite(label).all():
                 raise ValueError(f"{self.source.record_name(index)}: {name} {label} is not finite")
             return
-        if not self.num_classes:
+        limits = np.iinfo(np.int32)
+        if not self.num_classes:  # A device would cut them to 32 bits, to another class.
+            bad = (label < limits.min) | (label > limits.max)
+            if bad.any():
+                raise ValueError(
+                    f"{self.source.record_name(index)}: {name} {label[bad].flat[0]} does not fit 32 bits"
+                )
             return
         bad = (label < 0) | (label >= self.num_classes)
         if ignored is not None:
@@ -183,9 +189,12 @@ class RecordReader:
             if label.ndim:
                 place = ", ".join(map(str, np.argwhere(bad)[0].tolist()))
                 where = f" at [{place}] ({bad.sum()} of {bad.size}; ignored is {ignored})"
+            value = label[bad].flat[0]
+            say = "; classes are numbered from 0, and a record without one must be left out"
             raise ValueError(
-                f"{self.source.record_name(index)}: {name} {label[bad].flat[0]}{where} is outside "
+                f"{self.source.record_name(index)}: {name} {value}{where} is outside "
                 f"[0, {self.num_classes}), the range of {self.num_classes} classes"
+                f"{say if value < 0 and not label.ndim else ''}"
             )
 
     def _check_shapes(self, index: int, record: Record) -> None:

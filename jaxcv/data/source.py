@@ -1,9 +1,7 @@
 """What a source of records is, and the plain things done to one: taking a part, splitting."""
 
 import dataclasses
-import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +10,8 @@ from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
+from jaxcv.data.splitting import stratified_split as stratified_split
+from jaxcv.limits import MAX_EMPTY_CLASSES
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -191,51 +191,83 @@ def record_labels(source: Source) -> np.ndarray:
         if known and known[0].ndim:
             raise ValueError(f"{source.record_name(0)}: its label is no scalar: {known[0].shape}")
     labels = np.asarray(known)
-    integers = np.issubdtype(labels.dtype, np.integer)
-    return labels.astype(np.int32 if integers else np.float32, copy=False)
+    if not np.issubdtype(labels.dtype, np.integer):
+        return labels.astype(np.float32, copy=False)
+    return int32_labels(labels, source.record_name)
 
 
-def stratified_split(
-    labels: Sequence[int] | np.ndarray,
-    names: Sequence[str],
-    test_fraction: float,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divides records into train and test, every class in the same proportion, reproducibly.
-
-    The test set takes ceil(N * test_fraction) records, shared out over the classes by largest
-    remainder; a class with at least one record keeps one for training. Within a class the records
-    are ordered by SHA-256 of "seed:name", and the first go to the test set: a record's place
-    depends on its name, not on its position, so that adding files moves at most a few others.
+def int32_labels(labels: np.ndarray, record_name: Callable[[int], str]) -> np.ndarray:
+    """Integer labels [N] as int32.
 
     Args:
-      labels: [N] class of each record.
-      names: [N] name of each record, unique.
-      test_fraction: fraction of the test set, 0 to 1.
-      seed: another seed gives another split.
+      labels: of any integer dtype.
+      record_name: what to call record i in a message.
 
-    Returns:
-      (train, test): int64 positions, each in ascending order; together every record once.
+    Raises:
+      ValueError: a label does not fit; cut to 32 bits it would be another class.
+
+    Example:
+      >>> int32_labels(np.array([3, 5]), str).dtype
+      dtype('int32')
     """
-    if not 0.0 <= test_fraction < 1.0:
-        raise ValueError(f"test_fraction must be at least 0 and below 1, not {test_fraction}")
-    labels = np.asarray(labels)
-    classes, counts = np.unique(labels, return_counts=True)
-    quota = counts * test_fraction
-    taken = np.floor(quota).astype(int)
-    missing = math.ceil(round(len(labels) * test_fraction, 6)) - int(taken.sum())
-    for position in np.argsort(taken - quota, kind="stable")[:missing]:
-        taken[position] += 1
-    taken = np.minimum(taken, counts - 1)
-    test: list[int] = []
-    for value, count in zip(classes, taken):
-        members = np.flatnonzero(labels == value)
-        ordered = sorted(members.tolist(), key=lambda i: _place(seed, names[i]))
-        test.extend(ordered[:count])
-    test_indices = np.sort(np.asarray(test, np.int64))
-    train_indices = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test_indices)
-    return train_indices, test_indices
+    limits = np.iinfo(np.int32)
+    bad = np.flatnonzero((labels < limits.min) | (labels > limits.max))
+    if len(bad):
+        raise ValueError(
+            f"{record_name(int(bad[0]))}: label {labels[bad[0]]} does not fit 32 bits; number the "
+            "classes from 0"
+        )
+    return labels.astype(np.int32, copy=False)
 
 
-def _place(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+def numbered_classes(labels: np.ndarray, record_name: Callable[[int], str]) -> tuple[str, ...]:
+    """Names "0", "1", ... up to the largest label.
+
+    Args:
+      labels: int32 [N], N at least 1.
+      record_name: what to call record i in a message.
+
+    Raises:
+      ValueError: a label is negative, or there would be more names than labels, above `MAX_EMPTY_CLASSES`.
+
+    Example:
+      >>> numbered_classes(np.array([2, 0]), str)
+      ('0', '1', '2')
+    """
+    least, largest = int(np.argmin(labels)), int(np.argmax(labels))
+    if labels[least] < 0:
+        raise ValueError(
+            f"{record_name(least)}: label {labels[least]} is no class, since classes are numbered from 0; "
+            "give every class its number (of -1 and 1 make 0 and 1), and leave out records without one"
+        )
+    if labels[largest] >= max(len(labels), MAX_EMPTY_CLASSES):
+        raise ValueError(
+            f"{record_name(largest)}: label {labels[largest]} would make {int(labels[largest]) + 1} classes "
+            f"of {len(labels)} records; more than records are accepted up to {MAX_EMPTY_CLASSES} "
+            "(MAX_EMPTY_CLASSES): number the classes that there are from 0"
+        )
+    return tuple(map(str, range(int(labels[largest]) + 1)))
+
+
+def split_view(
+    source: Source, parts: tuple[np.ndarray, np.ndarray], split: Split, data: str
+) -> SourceView:
+    """The records of one part of a `stratified_split`.
+
+    Args:
+      source: all records.
+      parts: (train, test) positions.
+      split: "train" or "test".
+      data: what to call the data set in a message.
+
+    Raises:
+      ValueError: there are none.
+    """
+    chosen = parts[split == "test"]
+    if not len(chosen):
+        raise ValueError(
+            f"{data}: of its {len(source)} records, none is for {split!r}: every class keeps one for "
+            "training, and test_fraction is the part of the others to test on; set a higher "
+            "test_fraction, or give a test set of its own"
+        )
+    return SourceView(source, chosen)

@@ -16,6 +16,7 @@ from jaxcv.data.fit import Fit, Size, View, convert_channels, view_image
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, Split, check_split
+from jaxcv.data.tfds_splits import check_splits_apart
 from jaxcv.data.view import DECODE_MARGIN
 
 _CHUNK = 512
@@ -189,7 +190,7 @@ class TFDSSource:
     ) -> list[Record]:
         """Records of which only what a view shows is scaled, to `target`."""
         return [
-            {"image": self._seen(index, stored, view, target), "label": self._label(stored)}
+            {"image": self._seen(index, stored, view, target), "label": self._label(index, stored)}
             for (index, stored), view in zip(self._stored_many(indices), views)
         ]
 
@@ -218,20 +219,26 @@ class TFDSSource:
             image = self.image_reader.decode(image, self.record_name(index))
         else:
             image = self.image_reader.fit_pixels(image)
-        return {"image": image, "label": self._label(stored)}
+        return {"image": image, "label": self._label(index, stored)}
 
-    def _label(self, stored: dict[str, Any]) -> np.int32 | np.float32:
+    def _label(self, index: int, stored: dict[str, Any]) -> np.int32 | np.float32:
         label = stored[self._dataset.label_key]
         if self._number is not None:
             return np.int32(self._number[_text(label)])
-        return self._label_dtype(label)
+        number = np.asarray(label)
+        if self._label_dtype is np.int32 and not -(2**31) <= number < 2**31:
+            raise ValueError(
+                f"{self.record_name(index)}: label {number} does not fit 32 bits; number the classes "
+                "from 0"
+            )
+        return self._label_dtype(number)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """[N] int32 or float32, label of each record; reads all records once, decodes no image."""
         if self._label_dtype is None:
             raise ValueError(f"{self._name}: there is no single label in each record")
-        labels = [self._label(stored) for stored in _stored(self._records)]
+        labels = [self._label(i, stored) for i, stored in enumerate(_stored(self._records))]
         return np.asarray(labels, self._label_dtype)
 
     def _image(self, index: int, stored: dict[str, Any]) -> np.ndarray:
@@ -320,8 +327,8 @@ class TFDS:
     Attributes:
       name: `name`, `name:version`, `name/config` or `name/config:version`.
       train_split: TFDS split, slices included: `train[:90%]`.
-      test_split: the split to evaluate on.
-      validation_split: the split to choose settings on, where it is asked for.
+      test_split: the split to evaluate on; it has no record of `train_split`.
+      validation_split: the split to choose settings on, where it is asked for; likewise.
       data_dir: folder of prepared data sets; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       image_key: name of the feature that holds the image.
       label_key: name of the feature that holds the label: a class, a text that names one (as the
@@ -361,7 +368,12 @@ class TFDS:
             if split != "train":
                 return dataclasses.replace(self, random_resized_crop=None).open(split)
         names = (self.train_split, self.validation_split, self.test_split)
-        return self._source(dict(zip(("train", "validation", "test"), names))[split])
+        chosen = dict(zip(("train", "validation", "test"), names))[split]
+        source = self._source(chosen)
+        if split != "train":
+            folder = find_prepared(self.name, self.data_dir)
+            check_splits_apart(folder, self.name, self.train_split, chosen)
+        return source
 
     def _source(self, split: str) -> TFDSSource:
         return TFDSSource(self, split)

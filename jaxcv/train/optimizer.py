@@ -73,6 +73,13 @@ class SGD:
 
     needs_whole_matrices: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for Nesterov's form of no momentum."""
+        if self.nesterov and not self.momentum:
+            raise ValueError(
+                "nesterov=True looks ahead along the momentum, but momentum is 0; set it, say 0.9"
+            )
+
     def transformation(self, rate: optax.Schedule, mask: Any) -> optax.GradientTransformation:
         """Gives the update rule."""
         return optax.chain(

@@ -95,6 +95,7 @@ def _annotations(task: Any, data: Any, size: tuple[int, int]) -> dict[str, np.nd
             "ignored": np.zeros(count, bool),
             "area": np.zeros(count, np.float32),
             "placement": np.zeros(4, np.float32),
+            "image_size": np.zeros(2, np.int32),
         }
     if task.ignore_label is not None:  # a label for every pixel
         return {"label": np.zeros(size, np.uint8)}

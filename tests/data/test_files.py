@@ -108,6 +108,34 @@ def test_broken_and_vanished_files_are_named(tmp_path):
     assert [name[-9:] for name in batches.bad_records] == ["cat/3.png", "dog/1.png"]
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_a_linked_file_stays_in_one_split(tmp_path, kind):
+    """Each picture under two names, in its class and in another."""
+    for i in range(20):
+        for name in ("cat", "dog"):
+            path = tmp_path / name / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            if name == "cat":
+                Image.fromarray(np.full((4, 4), i, np.uint8)).save(path)
+            elif kind == "link":
+                path.symlink_to(f"../cat/{i}.png")
+            else:
+                path.hardlink_to(tmp_path / "cat" / f"{i}.png")
+    data = Folder(root=str(tmp_path), test_fraction=0.25)
+    train, test = (
+        {int(image[0, 0, 0]) for image in materialize(data.open(split))["image"]}
+        for split in ("train", "test")
+    )
+    assert len(test) == 5
+    assert not train & test
+
+
+def test_without_a_test_part_it_says_what_to_set(tmp_path):
+    folder_of(tmp_path)
+    with pytest.raises(ValueError, match="none is for 'test'.*test_fraction.*test set of its own"):
+        Folder(root=str(tmp_path), test_fraction=0.0).open("test")
+
+
 # ---- CSV ---------------------------------------------------------------------------------------
 
 

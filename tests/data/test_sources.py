@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestCentroid
 
-from jaxcv.data import NPZ, Arrays, Digits, Source, SourceView, Synthetic, materialize
+from jaxcv.data import (
+    NPZ,
+    Arrays,
+    Batches,
+    Digits,
+    Source,
+    SourceView,
+    Synthetic,
+    materialize,
+    record_labels,
+)
 from jaxcv.data.source import stratified_split
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
@@ -145,11 +155,87 @@ def test_float_labels_are_regression():
         ({"labels": LABELS[:7]}, r"20 images need labels of shape \(20,\); found shape \(7,\)"),
         ({"labels": np.array(list("abcdefghijklmnopqrst"))}, "integers or floats"),
         ({"test_images": IMAGES}, "both test_images and test_labels"),
+        ({"labels": LABELS.astype(np.int64) + 2**32 + 1}, "label 4294967297 does not fit 32 bits"),
+        ({"labels": LABELS.astype(np.int64) - 2**40}, r"arrays\[0\]: label -\d+ does not fit 32"),
+        ({"labels": LABELS.astype(np.uint64) + 2**63}, "label 9223372036854775808 does not fit"),
+        ({"labels": LABELS.astype(np.uint32) + 2**31}, "label 2147483648 does not fit 32 bits"),
+        ({"labels": LABELS - 1}, r"arrays\[0\]: label -1 is no class, since classes are numbered"),
+        ({"labels": np.where(LABELS > 1, 1, -1)}, "of -1 and 1 make 0 and 1"),
+        ({"labels": np.full(20, -1)}, "label -1 is no class"),
+        (
+            {"labels": np.where(np.arange(20) == 7, 2**31 - 2, 0)},
+            r"arrays\[7\]: label 2147483646 would make 2147483647 classes, above the limit",
+        ),
+        ({"labels": LABELS * 1e300 + 1e300}, r"arrays\[0\]: label 1e\+300 is too large for 32"),
     ],
 )
 def test_wrong_arrays(change, message):
     with pytest.raises(ValueError, match=message):
         Arrays(**{"images": IMAGES, "labels": LABELS, **change}).open("train")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64])
+def test_labels_of_any_integers_are_the_same_classes(dtype):
+    source = Arrays(images=IMAGES, labels=LABELS.astype(dtype)).open("train")
+    assert source.class_names == ("0", "1", "2", "3")
+    labels = [source[i]["label"] for i in range(len(source))]
+    assert {label.dtype for label in labels} == {np.dtype(np.int32)}
+    expected = Arrays(images=IMAGES, labels=LABELS).open("train")
+    assert labels == [expected[i]["label"] for i in range(len(expected))]
+
+
+class Wide:
+    """A source of one's own, whose labels are what they are given as."""
+
+    class_names = ()
+
+    def __init__(self, labels):
+        self.given = np.asarray(labels)
+
+    def __len__(self):
+        return len(self.given)
+
+    def __getitem__(self, index):
+        return {"image": IMAGES[0][..., None], "label": self.given[index]}
+
+    def record_name(self, index):
+        return f"mine {index}"
+
+
+@pytest.mark.parametrize("value", [2**31, 2**32 + 1, -(2**31) - 1, 2**63 - 1])
+def test_labels_of_a_source_of_ones_own_are_not_cut_to_32_bits(value):
+    source = Wide([0, value])
+    with pytest.raises(ValueError, match=rf"mine 1: label {value} does not fit 32 bits"):
+        record_labels(source)
+    with pytest.raises(ValueError, match=rf"mine 1: label {value} does not fit 32 bits"):
+        Batches(source, 2, shuffle=False)[0]
+    batches = Batches(source, 2, shuffle=False, num_classes=3)
+    with pytest.raises(ValueError, match=rf"mine 1: label {value} is outside \[0, 3\)"):
+        batches[0]
+
+
+def test_a_negative_label_says_what_labels_are():
+    batches = Batches(Wide([0, -1]), 2, shuffle=False, num_classes=3)
+    with pytest.raises(
+        ValueError, match=r"mine 1: label -1 is outside .*; classes are numbered from 0"
+    ):
+        batches[0]
+
+
+def test_a_source_without_records_says_so():
+    with pytest.raises(ValueError, match="the source holds no records"):
+        Batches(Wide([]), 0, shuffle=False)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_arrays_without_a_test_set_say_what_to_set(fraction):
+    """Of one record for each class none can be spared."""
+    data = Arrays(images=IMAGES[:3], labels=np.arange(3), test_fraction=fraction)
+    assert len(data.open("train")) == 3
+    with pytest.raises(
+        ValueError, match="arrays: of its 3 records, none is for 'test'.*test_fraction"
+    ):
+        data.open("test")
 
 
 def test_npz(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcv.data import TFDS, Batches, DecodeError, materialize, prepared
 from jaxcv.data.tfds import find_prepared
+from tests.data.painted import encoded
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -147,3 +148,72 @@ def test_real_data(real_data, name, shape, lengths):
     assert batch["image"].shape == (256, *shape)
     assert set(batch["label"]) == set(range(10))
     assert 40 < batch["image"].mean() < 160
+
+
+@pytest.fixture(scope="module")
+def prepared_wide(tmp_path_factory):
+    """ "wide_labels": numbers as labels, the last of which needs more than 32 bits."""
+    import tensorflow_datasets as tfds
+
+    class WideLabels(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"image": tfds.features.Image(shape=(4, 4, 3)), "label": np.int64}
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, download_manager):
+            return {
+                "train": self._generate_examples((0, 3)),
+                "test": self._generate_examples((2**32 + 1,)),
+            }
+
+        def _generate_examples(self, labels):
+            picture = encoded(np.zeros((4, 4, 3), np.uint8), file_format="PNG")
+            for label in labels:
+                yield label, {"image": picture, "label": label}
+
+    data_dir = str(tmp_path_factory.mktemp("prepared_wide"))
+    builder = WideLabels(data_dir=data_dir, file_format="array_record")
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+    return data_dir
+
+
+def test_a_label_beyond_32_bits_is_not_cut_to_another_class(prepared_wide):
+    data = TFDS(name="wide_labels", data_dir=prepared_wide)
+    assert sorted(data.open("train").labels.tolist()) == [0, 3]
+    message = r"wide_labels:1\.0\.0 test\[0\]: label 4294967297 does not fit 32 bits"
+    source = data.open("test")
+    with pytest.raises(ValueError, match=message):
+        source[0]
+    with pytest.raises(ValueError, match=message):
+        source.__getitems__([0])
+    with pytest.raises(ValueError, match=message):
+        _ = source.labels
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "shared"),
+    [
+        ("train", "train", 60),
+        ("train[:50%]", "train[40%:]", 6),
+        ("train+test", "test[5:]", 15),
+        ("train[10:20]", "train[:11]+train[19:]", 2),
+        ("train[:50%]", "train[50%:]", 0),
+        ("train", "test", 0),
+    ],
+)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_record_is_in_one_split(prepared_cifar10, train, other, shared, split):
+    data = cifar10(prepared_cifar10, **{"train_split": train, f"{split}_split": other})
+    assert len(data.open("train")) > 0
+    if not shared:
+        assert len(data.open(split)) > 0
+        return
+    with pytest.raises(
+        ValueError, match=rf"cifar10: {shared} records of .* for training; give spl"
+    ):
+        data.open(split)

@@ -77,8 +77,23 @@ def test_a_run_with_state_resumes_to_the_same_bytes_and_counts_no_class_again(
     assert np.asarray(seen).sum() == 6 * 8
 
 
-def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
-    task = Classification(num_classes=3, objective=CrossEntropy(class_weights=(1.0, 2.0)))
-    with pytest.raises(SetupError, match=r"class_weights has shape \[2\], but \[3\] is wanted"):
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((1.0, 2.0), r"class_weights has shape \[2\], but \[3\] is wanted"),
+        (
+            (1.0, -1.0, 2.0),
+            r"class_weights\[1\] is -1.0, but a weight must be finite and at least 0",
+        ),
+        ((1.0, 1.0, float("nan")), r"class_weights\[2\] is nan, but a weight must be finite"),
+        ((float("inf"), 1.0, 1.0), r"class_weights\[0\] is inf"),
+        ((0.0, 0.0, 0.0), "class_weights are all 0, so that nothing would be learned"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
+    tmp_path, weights, message
+):
+    task = Classification(num_classes=3, objective=CrossEntropy(class_weights=weights))
+    with pytest.raises(SetupError, match=message):
         train(dataclasses.replace(EXPERIMENT, task=task), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -57,6 +57,12 @@ def two_updates(optimizer, params, gradient):
     return params
 
 
+@pytest.mark.parametrize("momentum", [0, 0.0])
+def test_nesterov_needs_a_momentum(momentum):
+    with pytest.raises(ValueError, match="nesterov=True .* but momentum is 0; set it"):
+        SGD(momentum=momentum, nesterov=True)
+
+
 ONE, HALF = {"w": jnp.full((1, 1), 1.0)}, {"w": jnp.full((1, 1), 0.5)}
 
 

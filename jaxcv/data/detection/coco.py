@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from jaxcv.data.detection.coco_file import CocoTable, read_coco
+from jaxcv.data.detection.coco_file import CocoTable, check_images_once, read_coco
 from jaxcv.data.detection.marked_files import MarkedFiles, MarkedFileSource, Marks
 from jaxcv.data.files import existing_folder
+from jaxcv.data.named_files import file_keys
 from jaxcv.data.source import Source, Split, check_split, stratified_split
 
 
@@ -20,10 +22,11 @@ class COCODetection(MarkedFiles):
     training file hold for all splits. `iscrowd` marks an object that need not be found. Images
     without annotations are records like others. The test set is that of `test_annotations`, or
     else a fixed part of the training images, chosen by a digest of their names; the validation set
-    is there where its annotations are given. Everything is checked when a split is opened.
+    is there where its annotations are given. Everything is checked when a split is opened; one picture
+    under two image ids, or in two splits, is refused however its name is spelt.
 
-    The source has besides: `image_ids` int64 [N] and `category_ids` int64 [C], to write results in
-    COCO's format, and `box_counts`.
+    The source has besides, to write results in COCO's format, `image_ids` int64 [N], `category_ids`
+    int64 [C] and `annotation_file`; and `box_counts`.
 
     T.-Y. Lin et al., Microsoft COCO: common objects in context, ECCV 2014; the format is described
     at https://cocodataset.org/#format-data.
@@ -66,17 +69,22 @@ class COCODetection(MarkedFiles):
             "test": (self.test_images, self.test_annotations),
         }
         given = [part for part, (_, file) in files.items() if file]
-        for part, (folder, file) in files.items():
-            if folder and not file:
+        for part, (given_folder, file) in files.items():
+            if given_folder and not file:
                 raise ValueError(f"{part}_images is given without {part}_annotations")
         if "validation" in given and "test" not in given:
             raise ValueError("with validation_annotations, give test_annotations too")
         check_split(split, f"the data set of {self.annotations}", sorted({*given, "train", "test"}))
         train = read_coco(self.annotations)
         by_chance = "test" not in given
-        folder, file = files["train" if by_chance else split]
+        told, file = files["train" if by_chance else split]
+        folder = existing_folder(told or self.images)
         table = train if by_chance else read_coco(file or "")
         _check_categories(table, train)
+        keys = file_keys([folder / name for name in table.file_names])
+        check_images_once(table.path, table.image_ids.tolist(), table.file_names, keys)
+        if table is not train:
+            _check_apart(table, keys, train, existing_folder(self.images))
         chosen = np.arange(len(table.image_ids))
         if by_chance:
             strata = np.zeros(len(chosen), np.int32)
@@ -87,7 +95,7 @@ class COCODetection(MarkedFiles):
                     f"{table.path}: of its {len(table.image_ids)} images, none is for {split!r}; give "
                     "test_annotations, or another test_fraction"
                 )
-        return CocoSource(self, table, train, chosen, existing_folder(folder or self.images))
+        return CocoSource(self, table, train, chosen, folder)
 
 
 class CocoSource(MarkedFileSource):
@@ -103,6 +111,7 @@ class CocoSource(MarkedFileSource):
     Attributes:
       image_ids: int64 [N], COCO's id of each record.
       category_ids: int64 [C], COCO's id of each class.
+      annotation_file: the file.
     """
 
     def __init__(
@@ -114,7 +123,7 @@ class CocoSource(MarkedFileSource):
         folder: pathlib.Path,
     ):
         self.image_ids = table.image_ids[chosen]
-        self.category_ids = train.category_ids
+        self.category_ids, self.annotation_file = train.category_ids, table.path
         labels = np.searchsorted(train.category_ids, table.categories).astype(np.int32)
         marks = []
         for image in chosen.tolist():
@@ -131,7 +140,29 @@ class CocoSource(MarkedFileSource):
                     size=(int(table.sizes[image, 0]), int(table.sizes[image, 1])),
                 )
             )
-        super().__init__(dataset, marks, train.category_names, os.fspath(table.path))
+        super().__init__(dataset, marks, train.category_names, os.fspath(table.path), folder)
+
+
+def _check_apart(
+    table: CocoTable, keys: Sequence[Hashable], train: CocoTable, folder: pathlib.Path
+) -> None:
+    """Raises ValueError where a picture of a file is one of the training file's.
+
+    Args:
+      table: the file.
+      keys: [N] what tells its pictures from others, see `file_keys`.
+      train: the training file.
+      folder: of the training images.
+    """
+    places = {key: place for place, key in enumerate(keys)}
+    for place, key in enumerate(file_keys([folder / name for name in train.file_names])):
+        if key in places:
+            i = places[key]
+            raise ValueError(
+                f"{table.path}: image id {table.image_ids[i]} ({table.file_names[i]}) is the picture of "
+                f"image id {train.image_ids[place]} of {train.path}, which is for training; a picture must "
+                "be in one split"
+            )
 
 
 def _check_categories(table: CocoTable, train: CocoTable) -> None:

@@ -21,15 +21,16 @@ from jaxcv.data.detection.objects import (
     detection_record,
     log_counts,
 )
-from jaxcv.data.detection.orientation import (
-    BoxesOn,
-    Header,
-    read_header,
-    upright_boxes,
-)
 from jaxcv.data.files import nearest_name
 from jaxcv.data.fit import Fit, Size, size_pair
 from jaxcv.data.image_reader import ImageReader
+from jaxcv.data.named_files import first_outside
+from jaxcv.data.orientation import (
+    Header,
+    MarkedOn,
+    read_header,
+    upright_boxes,
+)
 from jaxcv.data.source import Record
 
 
@@ -50,6 +51,8 @@ class MarkedFiles:
         `orientation`.
       check_files: compare the size of every image with what its annotations say when the data set
         is opened, which reads the headers of all images; False does so when an image is read.
+      allow_outside_root: let the names of files lead out of their folders: by `..`, as absolute paths,
+        by links.
     """
 
     test_fraction: float = 0.2
@@ -60,13 +63,14 @@ class MarkedFiles:
     max_pixels: int = MAX_PIXELS
     max_boxes: int = MAX_BOXES
     on_bad_box: OnBadBox = "drop"
-    boxes_on: BoxesOn = "upright"
+    boxes_on: MarkedOn = "upright"
     check_files: bool = True
+    allow_outside_root: bool = False
 
     def check(self) -> None:
         """Raises ValueError for settings out of range."""
         check_settings(self.fit, self.max_boxes, self.on_bad_box)
-        check_choice("boxes_on", self.boxes_on, get_args(BoxesOn))
+        check_choice("boxes_on", self.boxes_on, get_args(MarkedOn))
         size_pair(self.size)
 
 
@@ -101,14 +105,16 @@ class MarkedFileSource:
       marks: [N] what is marked in each image.
       class_names: names of the classes.
       data: what to call the data set in the log.
+      folder: the folder of the images, which their paths do not lead out of.
 
     Attributes:
       class_names: names of the classes.
       box_counts: boxes clipped and dropped, over all records.
+      image_sizes: [N] (height, width) of each upright image.
 
     Raises:
-      ValueError: an image is missing, or not of the size that its annotations tell; a box is as
-        `checked_objects` refuses it; there are more objects in an image than `max_boxes`.
+      ValueError: an image is outside the folder, missing, or not of the size that its annotations tell;
+        a box is as `checked_objects` refuses it; there are more objects in an image than `max_boxes`.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class MarkedFileSource:
         marks: Sequence[Marks],
         class_names: tuple[str, ...],
         data: str,
+        folder: pathlib.Path,
     ):
         self.class_names, self.box_counts = class_names, BoxCounts()
         self._settings = settings
@@ -129,12 +136,14 @@ class MarkedFileSource:
         )
         self._paths = [each.image for each in marks]
         self._names = [each.name for each in marks]
+        if not settings.allow_outside_root:
+            check_inside(folder, self._paths, self._names)
         self._check_present()
-        self._sizes: list[tuple[int, int]] = []  # of the upright images
+        self.image_sizes: list[tuple[int, int]] = []
         self._objects: list[Objects] = []
         for each in marks:
             size, objects, counts = _placed(each, settings)
-            self._sizes.append(size)
+            self.image_sizes.append(size)
             self._objects.append(objects)
             self.box_counts += counts
         most = max(map(len, self._objects))
@@ -148,8 +157,8 @@ class MarkedFileSource:
     def __getitem__(self, index: int) -> Record:
         settings, path = self._settings, self._paths[index]
         image = self.image_reader.read_whole(path)
-        if image.shape[:2] != self._sizes[index]:
-            raise _wrong_size(self._names[index], self._sizes[index], path, image.shape[:2])
+        if image.shape[:2] != self.image_sizes[index]:
+            raise _wrong_size(self._names[index], self.image_sizes[index], path, image.shape[:2])
         return detection_record(
             image,
             self._objects[index],
@@ -182,6 +191,22 @@ class MarkedFileSource:
             f"{self._names[missing[0]]}: its image {path} is missing; {len(missing)} of "
             f"{len(self._paths)} images are{nearest_name(path.name, beside)}. Is the folder of the "
             "images the right one?"
+        )
+
+
+def check_inside(folder: pathlib.Path, paths: Sequence[pathlib.Path], names: Sequence[str]) -> None:
+    """Raises ValueError where a path leads out of a folder.
+
+    Args:
+      folder: the folder.
+      paths: [N].
+      names: [N] what to call that which names each path.
+    """
+    place = first_outside(folder, paths)
+    if place is not None:
+        raise ValueError(
+            f"{names[place]}: {paths[place]} leads out of {folder}; give the folder that holds all files, "
+            "or allow_outside_root=True where that is meant"
         )
 
 

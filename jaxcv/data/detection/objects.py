@@ -103,7 +103,7 @@ def checked_objects(
     whole = np.asarray(boxes, np.float64).reshape(-1, 4)
     count = len(whole)
     labels = np.asarray(classes, np.int64).reshape(-1)
-    hard = np.zeros(count, bool) if ignored is None else np.asarray(ignored, bool).reshape(-1)
+    hard = _flags(ignored, count, record)
     told = None if area is None else np.asarray(area, np.float64).reshape(-1)
     lengths = {"boxes": count, "classes": len(labels), "marks of ignored objects": len(hard)}
     if told is not None:
@@ -112,8 +112,11 @@ def checked_objects(
         found = ", ".join(f"{number} {name}" for name, number in lengths.items())
         raise ValueError(f"{record}: its annotations are of different number: {found}")
     _check_finite(whole, told, record)
-    if (labels < 0).any():
-        raise ValueError(f"{record}: class {labels.min()} of an object is no class; -1 is padding")
+    if (labels < 0).any() or (labels >= 2**31).any():
+        bad = labels[(labels < 0) | (labels >= 2**31)][0]
+        raise ValueError(
+            f"{record}: class {bad} of an object is no class: numbers start from 0, and -1 is padding"
+        )
     height, width = size
     clipped = np.clip(whole, 0.0, (width, height, width, height)).astype(np.float32)
     sides = clipped[:, 2:].astype(np.float64) - clipped[:, :2]
@@ -155,7 +158,8 @@ def detection_record(
       `image` uint8 [H', W', C]; `boxes` float32 [M, 4] in its pixels, 0 in padding; `classes` int32
       [M], -1 in padding; `ignored` bool [M]; `area` float32 [M] in pixels of the original image, 0
       in padding; `placement` float32 [4], (scale_x, scale_y, left, top): a point (x, y) of the
-      original image is at (x scale_x + left, y scale_y + top).
+      original image is at (x scale_x + left, y scale_y + top); `image_size` int32 [2], (height, width) of
+      the original image.
 
     Raises:
       ValueError: there are more objects than `max_boxes`.
@@ -177,6 +181,7 @@ def detection_record(
         "boxes": boxes,
         **padded,
         "placement": place.astype(np.float32),
+        "image_size": np.asarray(image.shape[:2], np.int32),
     }
 
 
@@ -287,6 +292,16 @@ def _check_finite(boxes: np.ndarray, area: np.ndarray | None, record: str) -> No
     if area is not None and ((area < 0) | np.isinf(area)).any():
         bad_area = area[(area < 0) | np.isinf(area)][0]
         raise ValueError(f"{record}: area {bad_area} of an object is no number of pixels")
+
+
+def _flags(ignored: Sequence[bool] | np.ndarray | None, count: int, record: str) -> np.ndarray:
+    """Bool [N]; ValueError where a mark is neither 0 nor 1: of texts even "0" would count as yes."""
+    marks = np.zeros(count, bool) if ignored is None else np.asarray(ignored).reshape(-1)
+    if marks.size and (marks.dtype.kind not in "biu" or ((marks != 0) & (marks != 1)).any()):
+        raise ValueError(
+            f"{record}: the marks of ignored objects must be 0 or 1, not {marks.tolist()!r:.60}"
+        )
+    return marks.astype(bool)
 
 
 def _described(box: np.ndarray) -> str:

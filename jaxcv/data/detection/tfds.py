@@ -16,13 +16,13 @@ from jaxcv.data.detection.objects import (
     checked_objects,
     detection_record,
 )
-from jaxcv.data.detection.orientation import (
-    BoxesOn,
+from jaxcv.data.fit import Fit
+from jaxcv.data.orientation import (
     Header,
+    MarkedOn,
     read_header,
     upright_boxes,
 )
-from jaxcv.data.fit import Fit
 from jaxcv.data.source import Record, Source, Split
 from jaxcv.data.tfds import TFDS, TFDSSource
 
@@ -50,8 +50,8 @@ class TFDSDetection(TFDS):
       area_key: name of the area within an object, in pixels; objects without it have their box's.
       max_boxes: rows M of a record; an image with more objects is an error.
       on_bad_box: whether a box without area is dropped and counted, or raises.
-      boxes_on: whether boxes are those of the upright image, or of the pixels as stored, see
-        `orientation`.
+      boxes_on: whether boxes are those of the pixels as stored, which is how TFDS decodes them, or of
+        the upright image; the images are upright in either case, see `orientation`.
 
     The other fields are those of `TFDS`; `fit` is `pad` or `stretch`.
 
@@ -68,12 +68,12 @@ class TFDSDetection(TFDS):
     fit: Fit = "pad"
     max_boxes: int = MAX_BOXES
     on_bad_box: OnBadBox = "drop"
-    boxes_on: BoxesOn = "upright"
+    boxes_on: MarkedOn = "stored"
 
     def open(self, split: Split) -> Source:
         """Opens a split; records are read when asked for."""
         check_settings(self.fit, self.max_boxes, self.on_bad_box)
-        check_choice("boxes_on", self.boxes_on, get_args(BoxesOn))
+        check_choice("boxes_on", self.boxes_on, get_args(MarkedOn))
         return super().open(split)
 
     def _source(self, split: str) -> "TFDSDetectionSource":

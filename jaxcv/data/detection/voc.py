@@ -6,9 +6,15 @@ import pathlib
 
 import numpy as np
 
-from jaxcv.data.detection.marked_files import MarkedFiles, MarkedFileSource, Marks
+from jaxcv.data.detection.marked_files import (
+    MarkedFiles,
+    MarkedFileSource,
+    Marks,
+    check_inside,
+)
 from jaxcv.data.detection.voc_file import XML_SUFFIXES, VOCAnnotation, read_voc
 from jaxcv.data.files import existing_folder, files_by_name, listed_names, nearest_name
+from jaxcv.data.named_files import file_keys
 from jaxcv.data.source import Source, Split, check_split, stratified_split
 
 
@@ -77,8 +83,12 @@ class VOCDetection(MarkedFiles):
         files = files_by_name(existing_folder(root / self.annotations), suffixes=XML_SUFFIXES)
         if not files:
             raise ValueError(f"{root / self.annotations}: there are no XML files in it")
-        names = self._names(root, list(files), split)
-        images = self._images(root, {name: files[name] for name in names})
+        images = files_by_name(existing_folder(root / self.images))
+        names = self._names(root, list(files), images, split)
+        self._check_images(root, {name: files[name] for name in names}, images)
+        if not self.allow_outside_root:
+            xml = list(files.values())
+            check_inside(root / self.annotations, xml, list(map(os.fspath, xml)))
         read = files if self.class_names is None else names
         found = {name: read_voc(files[name]) for name in read}
         class_names = self.class_names
@@ -90,9 +100,11 @@ class VOCDetection(MarkedFiles):
                 "that the classes are unknown; give class_names"
             )
         marks = [self._marks(images[name], found[name], class_names) for name in names]
-        return MarkedFileSource(self, marks, class_names, os.fspath(root))
+        return MarkedFileSource(self, marks, class_names, os.fspath(root), root / self.images)
 
-    def _names(self, root: pathlib.Path, known: list[str], split: str) -> list[str]:
+    def _names(
+        self, root: pathlib.Path, known: list[str], images: dict[str, pathlib.Path], split: str
+    ) -> list[str]:
         """Names of the records of a split."""
         lists = {
             "train": self.train_list,
@@ -101,7 +113,10 @@ class VOCDetection(MarkedFiles):
         }
         if self.test_list is None:
             strata = np.zeros(len(known), np.int32)
-            parts = stratified_split(strata, known, self.test_fraction, self.split_seed)
+            keys = file_keys([images.get(name, name) for name in known])
+            parts = stratified_split(
+                strata, known, self.test_fraction, self.split_seed, groups=keys
+            )
             names = [known[i] for i in parts[split == "test"]]
             if not names:
                 raise ValueError(
@@ -123,20 +138,18 @@ class VOCDetection(MarkedFiles):
             )
         return names
 
-    def _images(
-        self, root: pathlib.Path, files: dict[str, pathlib.Path]
-    ) -> dict[str, pathlib.Path]:
-        """The image of each XML file, by name."""
-        folder = existing_folder(root / self.images)
-        images = files_by_name(folder)
+    def _check_images(
+        self, root: pathlib.Path, files: dict[str, pathlib.Path], images: dict[str, pathlib.Path]
+    ) -> None:
+        """Raises ValueError where an XML file has no image of its name."""
         missing = [name for name in files if name not in images]
         if missing:
             raise ValueError(
-                f"{files[missing[0]]}: its image is missing; wanted {folder / missing[0]}.jpg or the "
-                f"like; {len(missing)} of {len(files)} XML files have none"
+                f"{files[missing[0]]}: its image is missing; wanted "
+                f"{root / self.images / missing[0]}.jpg or the like; "
+                f"{len(missing)} of {len(files)} XML files have none"
                 f"{nearest_name(missing[0], list(images))}"
             )
-        return images
 
     def _marks(
         self, image: pathlib.Path, found: VOCAnnotation, class_names: tuple[str, ...]

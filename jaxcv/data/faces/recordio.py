@@ -48,7 +48,8 @@ class RecordIOSource:
         self.keys, self._identities = _images_and_identities(self._file)
         if not len(self.keys):
             raise ValueError(f"{self._file.path}: there are no images in it")
-        self.class_names = tuple(map(str, range(self._identity_count(root / "property"))))
+        count = self._identity_count(root / "property")
+        self.class_names = tuple(map(str, range(count)))
 
     def __len__(self) -> int:
         return len(self.keys)

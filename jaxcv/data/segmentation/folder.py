@@ -4,11 +4,12 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
+from jaxcv.arguments import check_choice
 from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, upright_size
 from jaxcv.data.files import (
     existing_folder,
@@ -18,6 +19,8 @@ from jaxcv.data.files import (
 )
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader, read_file
+from jaxcv.data.named_files import file_keys
+from jaxcv.data.orientation import MarkedOn, read_header, upright_pixels
 from jaxcv.data.segmentation.masks import (
     IGNORE_LABEL,
     Color,
@@ -26,7 +29,7 @@ from jaxcv.data.segmentation.masks import (
     fit_mask,
     wrong_kind,
 )
-from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
+from jaxcv.data.source import Record, Source, Split, check_split, split_view, stratified_split
 from jaxcv.limits import MAX_IMAGE_BYTES
 from jaxcv.regular_file import open_file
 
@@ -84,6 +87,8 @@ class MaskFolder:
       channels: of the images, 1 or 3.
       max_pixels: larger images raise.
       apply_exif: bring images, and masks, upright by their EXIF orientation.
+      masks_on: whether masks are those of the upright images, or of the pixels as stored, and then turn
+        with their images, see `orientation`.
       check_files: compare the sizes of every image and its mask, and look for colour masks, when
         the data set is opened; reads the headers of all files.
     """
@@ -112,10 +117,12 @@ class MaskFolder:
     channels: Literal[1, 3] = 3
     max_pixels: int = MAX_PIXELS
     apply_exif: bool = True
+    masks_on: MarkedOn = "upright"
     check_files: bool = True
 
     def open(self, split: Split) -> Source:
         """Pairs the files and opens one part; no image is decoded yet."""
+        check_choice("masks_on", self.masks_on, get_args(MarkedOn))
         pairs = self._split_pairs(split)
         if pairs is not None:
             return MaskSource(self, pairs)
@@ -125,8 +132,10 @@ class MaskFolder:
             pathlib.Path(n).relative_to(existing_folder(self.images)).as_posix() for n in names
         ]
         strata = np.zeros(len(whole), np.int32)
-        parts = stratified_split(strata, relative, self.test_fraction, self.split_seed)
-        return SourceView(whole, parts[split == "test"])
+        parts = stratified_split(
+            strata, relative, self.test_fraction, self.split_seed, groups=file_keys(names)
+        )
+        return split_view(whole, parts, split, f"the folder {self.images}")
 
     def _split_pairs(self, split: Split) -> list[Pair] | None:
         """The files of one part; None where the test set is a part taken by chance."""
@@ -228,13 +237,16 @@ class MaskSource:
     def __getitem__(self, index: int) -> Record:
         data, (image_path, mask_path) = self._dataset, self.pairs[index]
         image = self.image_reader.read_whole(image_path)
+        stored = data.masks_on == "stored"
         mask = decode_mask(
             read_file(mask_path),
             color=data.palette is not None,
             record=os.fspath(mask_path),
             max_pixels=data.max_pixels,
-            apply_exif=data.apply_exif,
+            apply_exif=data.apply_exif and not stored,
         )
+        if stored and data.apply_exif and (header := read_header(image_path)) is not None:
+            mask = upright_pixels(mask, header.orientation)
         check_mask_size(mask.shape, image.shape, os.fspath(mask_path))
         labels = self._values.labels(mask, os.fspath(mask_path))
         return {
@@ -250,9 +262,13 @@ class MaskSource:
 def check_mask_size(mask: Sequence[int], image: Sequence[int], record: str) -> None:
     """Raises ValueError if shapes that begin with (height, width) are of different size."""
     if tuple(mask[:2]) != tuple(image[:2]):
+        turned = tuple(mask[:2]) == tuple(image[1::-1])
+        say = (
+            "; if the image is turned by its EXIF orientation, say by masks_on what masks belong to"
+        )
         raise ValueError(
             f"{record}: the mask is {mask[0]} x {mask[1]} pixels (height x width), but its image "
-            f"is {image[0]} x {image[1]}; they must be of one size"
+            f"is {image[0]} x {image[1]}; they must be of one size{say if turned else ''}"
         )
 
 
@@ -267,6 +283,9 @@ def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: Mask
         ):
             wrong = wrong_kind(mask, color=data.palette is not None)
             sizes = upright_size(mask, data.apply_exif), upright_size(image, data.apply_exif)
+        if data.masks_on == "stored":
+            headers = read_header(mask_path), read_header(image_path)
+            sizes = headers[0].stored_size, headers[1].stored_size  # type: ignore[union-attr]
     except Exception:
         return
     if wrong:

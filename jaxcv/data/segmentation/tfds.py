@@ -1,13 +1,15 @@
 """Segmentation data sets of TensorFlow Datasets: an image and a mask in each record."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from jaxcv.arguments import check_choice
+from jaxcv.data.orientation import MarkedOn, read_header, upright_pixels
 from jaxcv.data.segmentation.folder import check_mask_size
 from jaxcv.data.segmentation.masks import IGNORE_LABEL, MaskValues, decode_mask, fit_mask
-from jaxcv.data.source import Record
+from jaxcv.data.source import Record, Source, Split
 from jaxcv.data.tfds import TFDS, TFDSSource
 
 
@@ -29,6 +31,8 @@ class TFDSSegmentation(TFDS):
       class_values: see `MaskValues`.
       ignore_values: see `MaskValues`.
       ignore_label: see `MaskValues`.
+      masks_on: whether masks are those of the pixels as stored, which is how TFDS decodes them, or of
+        the upright image; image and mask are upright in either case, see `orientation`.
 
     The other fields are those of `TFDS`; `size` and `fit` hold for the masks too, see `fit_mask`.
     """
@@ -38,6 +42,12 @@ class TFDSSegmentation(TFDS):
     class_values: tuple[int, ...] | None = None
     ignore_values: tuple[int, ...] = ()
     ignore_label: int = IGNORE_LABEL
+    masks_on: MarkedOn = "stored"
+
+    def open(self, split: Split) -> Source:
+        """Opens a split; records are read when asked for."""
+        check_choice("masks_on", self.masks_on, get_args(MarkedOn))
+        return super().open(split)
 
     def _source(self, split: str) -> "TFDSMaskSource":
         return TFDSMaskSource(self, split)
@@ -72,9 +82,13 @@ class TFDSMaskSource(TFDSSource):
         data, name = self._dataset, self.record_name(index)
         image, mask = self._image(index, stored), stored[data.label_key]
         if self._mask_encoded:
-            mask = decode_mask(mask, record=name, max_pixels=data.max_pixels)
+            upright = data.masks_on == "upright"
+            mask = decode_mask(mask, record=name, max_pixels=data.max_pixels, apply_exif=upright)
         elif mask.ndim == 3:
             mask = mask[..., 0]
+        if self._encoded and data.masks_on == "stored":
+            header = read_header(stored[data.image_key])
+            mask = upright_pixels(mask, header.orientation if header else 1)
         check_mask_size(mask.shape, image.shape, name)
         labels = self._values.labels(mask, name)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jaxcv.data import Source
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
 from jaxcv.predict.images import unique_stems
+from jaxcv.tasks.detection.coco_results import CocoTable, known_images, rounded
+from jaxcv.tasks.detection.task import Detection
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
 from jaxcv.train.state import Variables
@@ -51,27 +56,31 @@ def make_detector(run: Run, variables: Variables) -> Detector:
         variables: what the model applies.
     """
     experiment = run.experiment
+    task = experiment.task
+    if not isinstance(task, Detection):
+        raise ValueError(
+            f"the run's task is {type(task).__name__}, but objects are found by Detection"
+        )
     placed = jax.device_put(jax.device_get(variables), run.device_map.devices[0])
     reader = run.sized_image_reader
 
     @jax.jit
-    def predict(images: jax.Array) -> dict[str, jax.Array]:
-        batch = preprocess_batch({"image": images}, experiment.preprocess)
-        outputs = experiment.model.apply(placed, batch["image"], train=False)
-        return experiment.task.predict(outputs)
+    def predict(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        batch = preprocess_batch(batch, experiment.preprocess)
+        outputs: Any = experiment.model.apply(placed, batch["image"], train=False)
+        return task.detect(outputs, batch)
 
     def detect(image: np.ndarray) -> Detections:
         size = (image.shape[0], image.shape[1])
-        fitted = reader.fit_pixels(image)
-        found = {name: np.asarray(x)[0] for name, x in predict(fitted[None]).items()}
-        scale_x, scale_y, left, top = box_placement(size, reader.size, reader.fit)
-        boxes = (found["boxes"] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
-        boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
-        # Of what was found in the border alone nothing is left.
-        real = (found["classes"] >= 0) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-        return Detections(
-            boxes=boxes[real], scores=found["scores"][real], classes=found["classes"][real]
-        )
+        record = {
+            "image": reader.fit_pixels(image),
+            "placement": box_placement(size, reader.size, reader.fit).astype(np.float32),
+            "image_size": np.asarray(size, np.int32),
+        }
+        batch = {name: jnp.asarray(value)[None] for name, value in record.items()}
+        found = {name: np.asarray(x)[0] for name, x in predict(batch).items()}
+        real = found["classes"] >= 0
+        return Detections(**{name: values[real] for name, values in found.items()})
 
     return detect
 
@@ -87,7 +96,8 @@ def detect_files(
 
     `folder/images/STEM.jpg` is the image at its own size, upright by its EXIF orientation, with
     labelled boxes. `folder/detections.json` holds, once the iterator is at its end, all of them in
-    COCO's format: `images`, `categories` and `annotations`, which have a `score` besides.
+    COCO's format: `images`, `categories` and `annotations`, which have a `score` besides. Files of a
+    data set in COCO's format keep its ids, see `CocoTable`; `info` says whose ids there are.
 
     Args:
         run: its data set says how the model sees images.
@@ -111,12 +121,28 @@ def detect_files(
     return _rows(run, make_detector(run, variables), files, folder, min_score)
 
 
+def _sources(run: Run) -> list[Source]:
+    """The sources of the run's data set: those that there are, and that are still where they were."""
+    splits: tuple[Callable[[], Source], ...] = (
+        lambda: run.train_source,
+        lambda: run.test_source,
+        lambda: run.experiment.data.open("validation"),
+    )
+    sources = []
+    for opened in splits:
+        with contextlib.suppress(ValueError, OSError):
+            sources.append(opened())
+    return sources
+
+
 def _rows(
     run: Run, detect: Detector, files: Sequence[str], folder: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
     names = run.class_names
     palette = class_palette(names, run.experiment.data)
-    table = CocoTable(names, run.data.category_ids or range(1, len(names) + 1))
+    # Only data sets in COCO's format have ids of their own for images.
+    known = known_images(_sources(run)) if run.data.category_ids else None
+    table = CocoTable(names, run.data.category_ids or range(1, len(names) + 1), known)
     for file, stem in zip(files, unique_stems(files), strict=True):
         try:
             image = run.image_reader.read_whole(file)
@@ -142,58 +168,3 @@ def _rows(
             ],
         }
     (folder / "detections.json").write_text(json.dumps(table.content()) + "\n")
-
-
-class CocoTable:
-    """Detections on several images in COCO's format.
-
-    Args:
-        class_names: [C].
-        category_ids: [C] COCO's id of each class.
-    """
-
-    def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
-        self._ids = [int(i) for i in category_ids]
-        self._categories = [{"id": i, "name": n} for i, n in zip(self._ids, class_names)]
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-
-    def add(
-        self,
-        file: str,
-        size: tuple[int, int],
-        boxes: np.ndarray,
-        scores: np.ndarray,
-        classes: np.ndarray,
-    ) -> None:
-        """Adds an image of `size` (height, width) with boxes [N, 4], scores [N] and classes [N]."""
-        image_id = len(self._images) + 1
-        self._images.append(
-            {"id": image_id, "file_name": file, "height": size[0], "width": size[1]}
-        )
-        for box, score, c in zip(boxes, scores, classes):
-            x0, y0, x1, y1 = box.tolist()
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": self._ids[c],
-                    "bbox": rounded((x0, y0, x1 - x0, y1 - y0)),
-                    "area": round((x1 - x0) * (y1 - y0), 2),
-                    "iscrowd": 0,
-                    "score": float(score),
-                }
-            )
-
-    def content(self) -> dict[str, Any]:
-        """The whole, to be written as JSON."""
-        return {
-            "images": self._images,
-            "categories": self._categories,
-            "annotations": self._annotations,
-        }
-
-
-def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
-    """Pixels to a hundredth, as plain numbers."""
-    return [round(float(value), 2) for value in values]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcv import losses
+from jaxcv.arguments import check_non_negative
 from jaxcv.devices import AXIS
 from jaxcv.image import AnnotationRules, clip_boxes, select_detections
 from jaxcv.metrics.detection import detection_summary
@@ -92,7 +93,9 @@ class Detection(Task):
     annotations = ("boxes", "classes", "ignored", "area", "placement")
 
     def __post_init__(self) -> None:
-        """Raises ValueError for hard negatives without a logit for no object."""
+        """Raises ValueError for a negative weight, for hard negatives without a logit for no object."""
+        check_non_negative("box_weight", self.box_weight)
+        check_non_negative("centerness_weight", self.centerness_weight)
         if isinstance(self.class_loss, HardNegatives) and not self.background:
             raise ValueError(
                 "HardNegatives chooses among the anchors without an object, which need a logit of their "
@@ -305,11 +308,35 @@ class Detection(Task):
         found = jax.vmap(of_image)(boxes, self.scores(outputs))
         return dict(zip(("boxes", "scores", "classes"), found))
 
+    def detect(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, jax.Array]:
+        """As `predict`, in pixels of the original images and clipped to them.
+
+        What was found in the border of a fitted image alone is none: its class is -1. Evaluation and
+        prediction both go through here.
+
+        Args:
+            outputs: of B images.
+            batch: `placement` [B,4], and `image_size` [B,2], (height, width); without that nothing is
+                clipped but by the fitted image.
+        """
+        found = self.predict(outputs)
+        boxes = in_original(found["boxes"], batch["placement"])
+        if "image_size" not in batch:
+            return {**found, "boxes": boxes}
+        sides = jnp.tile(batch["image_size"][:, None, ::-1], 2).astype(boxes.dtype)
+        boxes = jnp.clip(boxes, 0, sides)
+        real = (found["classes"] >= 0) & jnp.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+        return {
+            "boxes": jnp.where(real[..., None], boxes, 0),
+            "scores": jnp.where(real, found["scores"], 0),
+            "classes": jnp.where(real, found["classes"], -1),
+        }
+
     def per_example(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, jax.Array]:
         """Detections and objects of each image, in pixels of the image as it is stored."""
-        found = self.predict(outputs)
+        found = self.detect(outputs, batch)
         return {
-            "detected_boxes": in_original(found["boxes"], batch["placement"]),
+            "detected_boxes": found["boxes"],
             "detected_scores": found["scores"],
             "detected_classes": found["classes"],
             "boxes": in_original(batch["boxes"], batch["placement"]),

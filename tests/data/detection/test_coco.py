@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcv.data import Batches, BoxCounts, COCODetection, DecodeError, materialize
-from jaxcv.data.detection import coco_file
+from jaxcv.data.detection import coco_file, marked_files
 from tests.data.painted import bright_box, encoded, painted
 
 CATEGORIES = [{"id": 90, "name": "cow"}, {"id": 3, "name": "cat"}, {"id": 17, "name": "dog"}]
@@ -114,10 +114,11 @@ class SizedView:
 def test_splits(tmp_path):
     write(tmp_path)
     write(tmp_path, IMAGES[:2], name="test", folder="test_images")
-    write(tmp_path, IMAGES[2:3], CATEGORIES[:1], name="val")
+    write(tmp_path, IMAGES[2:3], CATEGORIES[:1], name="val", folder="val_images")
     options = {
         "test_images": str(tmp_path / "test_images"),
         "test_annotations": str(tmp_path / "test.json"),
+        "validation_images": str(tmp_path / "val_images"),
         "validation_annotations": str(tmp_path / "val.json"),
     }
     data = coco(tmp_path, **options)
@@ -375,3 +376,283 @@ def test_a_file_is_read_again_once_it_has_changed(tmp_path):
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 306]
     (tmp_path / "train.json").write_text(json.dumps(content))
     assert len(dataclasses.replace(data).open("train")) == 3
+
+
+# ---- Values that are read exactly, or refused ----------------------------------------------------
+
+CROWDS = {
+    False: [0, 0.0, False, "0", " 0 ", "false", "False", None],
+    True: [1, 1.0, True, "1", "true", "TRUE"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"), [(value, crowd) for crowd, values in CROWDS.items() for value in values]
+)
+def test_a_crowd_is_what_the_file_says(tmp_path, value, crowd):
+    content = write(tmp_path)
+    of_305 = next(a for a in content["annotations"] if a["image_id"] == 305)
+    of_305["iscrowd"] = value
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    assert coco(tmp_path).open("train")[2]["ignored"][0] == crowd
+
+
+@pytest.mark.parametrize(
+    "value", [[0], [], {}, 2, -1, 0.5, "", "no", "yes", "00", float("nan"), float("inf")]
+)
+def test_a_crowd_that_is_neither_yes_nor_no_is_refused(tmp_path, value):
+    content = write(tmp_path)
+    change(content, "annotations", 3, iscrowd=value)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"train\.json: 'iscrowd' of annotation id 998 is .*0 or 1"
+    ):
+        coco(tmp_path).open("train")
+
+
+@pytest.mark.parametrize(
+    ("value", "area"), [("100", 100), (" 1.5e2", 150), (880.25, 880.25), (0, 0), (None, 900)]
+)
+def test_an_area_is_what_the_file_says(tmp_path, value, area):
+    """None: left out, or null, for the box's own."""
+    content = write(tmp_path)
+    of_305 = next(a for a in content["annotations"] if a["image_id"] == 305)
+    for entry in (of_305 | {"area": value}, {k: v for k, v in of_305.items() if k != "area"}):
+        content["annotations"] = [entry]
+        (tmp_path / "train.json").write_text(json.dumps(content))
+        told = area if "area" in entry else 900
+        assert coco(tmp_path).open("train")[2]["area"][0] == told
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -1, "-1", "nan", "1_000", "100 px", "", [100], True, 10**400],
+)
+def test_an_area_that_is_no_number_of_pixels_is_refused(tmp_path, value):
+    content = write(tmp_path)
+    change(content, "annotations", 3, area=value)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"train\.json: 'area' of annotation id 998 is .*pixels"):
+        coco(tmp_path).open("train")
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        [1, 2, 3],
+        [1, 2, 3, 4, 5],
+        ["1", "2", "3", "4"],
+        [1, 2, 3, None],
+        [True, 2, 3, 4],
+        [10**400, 2, 3, 4],
+        "1 2 3 4",
+        {"x": 1, "y": 2, "w": 3, "h": 4},
+        [1, 2, float("nan"), 4],
+        [1, 2, float("inf"), 4],
+        [1.7e308, 2, 1.7e308, 4],
+        [-1.7e308, 2, -1.7e308, 4],
+    ],
+)
+def test_a_box_is_four_finite_numbers(tmp_path, bbox):
+    content = write(tmp_path)
+    change(content, "annotations", 3, bbox=bbox)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"train\.json: .*annotation id 998 .*(four num|not finite)"
+    ):
+        coco(tmp_path).open("train")
+
+
+def test_huge_boxes_are_clipped(tmp_path):
+    content = write(tmp_path)
+    of_305 = next(a for a in content["annotations"] if a["image_id"] == 305)
+    of_305.update(bbox=[-1e300, 3, 1.5e300, 10**20], area=None)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    assert coco(tmp_path).open("train")[2]["boxes"][0].tolist() == [0, 3, 30, 30]
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_ids_are_whole_numbers_however_a_program_writes_them(tmp_path, part):
+    content = write(tmp_path)
+    expected = coco(tmp_path).open("train")
+    for entry in content[part]:
+        entry["id"] = float(entry["id"])  # 700.0
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    found = coco(tmp_path).open("train")
+    assert found.image_ids.tolist() == expected.image_ids.tolist()
+    assert found.category_ids.tolist() == expected.category_ids.tolist()
+    for i in range(4):
+        np.testing.assert_array_equal(found[i]["classes"], expected[i]["classes"])
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("images", "id"),
+        ("categories", "id"),
+        ("annotations", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "category_id"),
+    ],
+)
+@pytest.mark.parametrize("value", ["12", 1.5, True, 2**64, float("nan"), [12]])
+def test_an_id_that_is_no_whole_number_is_refused(tmp_path, part, key, value):
+    """`"12"` and 12 are two ids to other programs, one of them without annotations."""
+    content = write(tmp_path)
+    change(content, part, 1, **{key: value})
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"train\.json: '{key}' of .*; wanted a whole number"):
+        coco(tmp_path).open("train")
+
+
+def test_annotation_ids_differ_where_only_some_are_told(tmp_path):
+    content = write(tmp_path)
+    change(content, "annotations", 0, id=None)
+    change(content, "annotations", 1, id=998)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="annotation id 998 is there twice"):
+        coco(tmp_path).open("train")
+
+
+@pytest.mark.parametrize("text", ['"iscrowd": 0, "iscrowd": 1', '"bbox": [1, 2, 3, 4], "bbox": []'])
+def test_a_key_that_hides_another_is_refused(tmp_path, text):
+    write(tmp_path)
+    path = tmp_path / "train.json"
+    key = text.split(":")[0]
+    path.write_text(path.read_text().replace('"category_id"', f'{text}, "category_id"', 1))
+    with pytest.raises(
+        ValueError, match=rf"train\.json: .*an object has the key '{key[1:-1]}' twice"
+    ):
+        coco(tmp_path).open("train")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(coco(tmp_path).open("train")) == 4
+
+
+# ---- One picture is one record, inside the folder ------------------------------------------------
+
+
+def link(path, target):
+    path.symlink_to(target)
+
+
+def hard_link(path, target):
+    path.hardlink_to(path.parent / target)
+
+
+SPELLINGS = {
+    "the same name": ("000012.jpg", None),
+    "a dot": ("./000012.jpg", None),
+    "there and back": ("a/../000012.jpg", lambda folder: (folder / "a").mkdir()),
+    "a slash too many": (".//000012.jpg", None),
+    "a link": ("z.jpg", lambda folder: link(folder / "z.jpg", "000012.jpg")),
+    "a hard link": ("z.jpg", lambda folder: hard_link(folder / "z.jpg", "000012.jpg")),
+    "a linked folder": ("b/000012.jpg", lambda folder: link(folder / "b", ".")),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+@pytest.mark.parametrize("by_chance", [False, True])
+def test_one_picture_under_two_ids_is_refused(tmp_path, case, by_chance):
+    """Each would have a part of the boxes, and one be in training, the other in testing."""
+    name, prepare = SPELLINGS[case]
+    content = write(tmp_path)
+    if prepare is not None:
+        prepare(tmp_path / "images")
+    content["images"].append({"id": 13, "file_name": name, "height": 50, "width": 30})
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    data = coco(tmp_path, test_annotations=None) if by_chance else coco(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"image ids 12 \(000012\.jpg\) and 13 \(.*\) are one pict"
+    ):
+        data.open("train")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_picture_in_two_splits_is_refused(tmp_path, split):
+    write(tmp_path)
+    content = write(tmp_path, IMAGES[:1], name="other")
+    change(content, "images", 0, file_name="./000700.jpg", id=5)
+    for annotation in content["annotations"]:
+        annotation["image_id"] = 5
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    write(tmp_path, IMAGES[:1], name="test", folder="test_images")
+    given = {
+        "test_annotations": str(tmp_path / "test.json"),
+        "test_images": f"{tmp_path}/test_images",
+    }
+    if split == "test":
+        given = {}
+    data = coco(tmp_path, **{**given, f"{split}_annotations": str(tmp_path / "other.json")})
+    with pytest.raises(
+        ValueError, match=r"other\.json: image id 5 .* picture of image id 700 of .*one"
+    ):
+        data.open(split)
+    assert len(data.open("train")) == 4
+
+
+def outside_by_dots(root):
+    return "../secret.jpg"
+
+
+def outside_absolute(root):
+    return str(root / "secret.jpg")
+
+
+def outside_by_link(root):
+    link(root / "images" / "inside.jpg", root / "secret.jpg")
+    return "inside.jpg"
+
+
+def outside_by_linked_folder(root):
+    link(root / "images" / "more", root)
+    return "more/secret.jpg"
+
+
+def outside_and_missing(root):
+    return "../../nowhere.jpg"
+
+
+@pytest.mark.parametrize(
+    "name_of",
+    [
+        outside_by_dots,
+        outside_absolute,
+        outside_by_link,
+        outside_by_linked_folder,
+        outside_and_missing,
+    ],
+)
+def test_pictures_outside_the_folder_are_refused_unread(tmp_path, name_of, monkeypatch):
+    content = write(tmp_path)
+    (tmp_path / "secret.jpg").write_bytes((tmp_path / "images" / "000012.jpg").read_bytes())
+    name = name_of(tmp_path)
+    change(content, "images", 1, file_name=name)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    read = []
+    header = marked_files.read_header
+    monkeypatch.setattr(marked_files, "read_header", lambda path: read.append(path) or header(path))
+    with pytest.raises(
+        ValueError, match=r"train\.json: image id 12 .* leads out of .*allow_outside"
+    ):
+        coco(tmp_path).open("train")
+    assert not read
+    if name_of is not outside_and_missing:
+        assert len(coco(tmp_path, allow_outside_root=True).open("train")) == 4
+
+
+def test_pictures_inside_by_any_path(tmp_path):
+    content = write(tmp_path)
+    change(content, "images", 0, file_name=str(tmp_path / "images" / "000700.jpg"))
+    change(content, "images", 1, file_name="../images/000012.jpg")
+    change(content, "images", 2, file_name="nested/000305.jpg")
+    (tmp_path / "images" / "nested").mkdir()
+    (tmp_path / "images" / "000305.jpg").rename(tmp_path / "images" / "nested" / "000305.jpg")
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    link(tmp_path / "linked", "images")
+    for folder in ("images", "linked"):
+        assert len(coco(tmp_path, images=str(tmp_path / folder)).open("train")) == 4

@@ -15,7 +15,7 @@ from jaxcv.data.detection.objects import (
     checked_objects,
     detection_record,
 )
-from jaxcv.data.detection.orientation import Header, read_header, upright_boxes
+from jaxcv.data.orientation import Header, read_header, upright_boxes
 from tests.data.painted import bright_box, encoded, painted
 
 

@@ -23,6 +23,7 @@ def test_record(records):
         "ignored": ((5,), bool),
         "area": ((5,), np.float32),
         "placement": ((4,), np.float32),
+        "image_size": ((2,), np.int32),
         "mask": ((), bool),
     }
     assert DATA.open("train").class_names == ("square", "circle", "triangle")

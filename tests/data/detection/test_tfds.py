@@ -289,3 +289,72 @@ def test_bccd(real_data):
     medians = [np.median(arrays["area"][arrays["classes"] == label]) for label in range(3)]
     assert medians[2] < medians[0] < medians[1]
     assert sources[2].box_counts == BoxCounts()
+
+
+@pytest.fixture(scope="module")
+def prepared_orientations(tmp_path_factory):
+    """ "turned": 8 pictures of one box, stored with the EXIF orientations 1 to 8, not square and square."""
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(encoding_format="jpeg"),
+        "objects": tfds.features.Sequence(
+            {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=["a"])}
+        ),
+        "orientation": np.int64,
+    }
+
+    class Turned(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features_dict = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=features_dict)
+
+        def _split_generators(self, download_manager):
+            return {
+                "train": self._generate_examples((40, 80)),
+                "test": self._generate_examples((48, 48)),
+            }
+
+        def _generate_examples(self, size):
+            height, width = size
+            for orientation in range(1, 9):
+                image = encoded(painted(size, [[8, 4, 28, 16]]), orientation)
+                box = tfds.features.BBox(4 / height, 8 / width, 16 / height, 28 / width)
+                objects = [{"bbox": box, "label": 0}]
+                yield orientation, {"image": image, "objects": objects, "orientation": orientation}
+
+    data_dir = str(tmp_path_factory.mktemp("prepared_orientations"))
+    builder = Turned(data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+    return data_dir
+
+
+@pytest.mark.parametrize(("split", "size"), [("train", (40, 80)), ("test", (48, 48))])
+@pytest.mark.parametrize("options", [{}, {"boxes_on": "stored"}, {"size": (64, 96)}])
+def test_boxes_lie_on_their_objects_however_a_picture_is_stored(
+    prepared_orientations, split, size, options
+):
+    data = TFDSDetection(name="turned", data_dir=prepared_orientations, max_boxes=1, **options)
+    source = data.open(split)
+    shapes = set()
+    for i in range(8):
+        record = source[i]
+        shapes.add(tuple(record["image_size"].tolist()))
+        assert record["boxes"][0] == pytest.approx(bright_box(record["image"]), abs=1.0)
+    assert shapes == {size, size[::-1]}
+
+
+def test_boxes_on_the_upright_picture_where_that_is_said(prepared_orientations):
+    """The same fractions, of the upright sides."""
+    data = TFDSDetection(
+        name="turned", data_dir=prepared_orientations, max_boxes=1, boxes_on="upright"
+    )
+    source = data.open("train")
+    for i in range(8):
+        height, width = source[i]["image_size"].tolist()
+        expected = [width * 0.1, height * 0.1, width * 0.35, height * 0.4]
+        np.testing.assert_allclose(source[i]["boxes"][0], expected, atol=1e-3)

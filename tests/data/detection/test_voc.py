@@ -270,3 +270,157 @@ def test_bccd_written_as_voc_is_what_tfds_gives(real_data, tmp_path):
     for index in range(20):
         for key, values in tfds[index].items():
             np.testing.assert_allclose(arrays[key][index], values, rtol=1e-4, atol=1e-3)
+
+
+# ---- Marks that VOC's own tools do not write -----------------------------------------------------
+
+
+def box(x0, y0, x1, y1, tag="bndbox"):
+    corners = zip(("xmin", "ymin", "xmax", "ymax"), (x0, y0, x1, y1))
+    return (
+        f"<{tag}>" + "".join(f"<{name}>{value}</{name}>" for name, value in corners) + f"</{tag}>"
+    )
+
+
+def read(tmp_path, content):
+    """What is read of a file with these elements below <annotation>, in an image of 30 x 40."""
+    write(tmp_path, "a", objects=[("dog", (1, 1, 5, 5), 0)])
+    write(tmp_path, "z", objects=[("dog", (1, 1, 5, 5), 0)])
+    (tmp_path / "Annotations" / "a.xml").write_text(f"<annotation>{content}</annotation>")
+    for name in "az":
+        (tmp_path / f"{name}.txt").write_text(name)
+    source = VOCDetection(
+        root=str(tmp_path), train_list="a.txt", test_list="z.txt", class_names=("dog", "cat")
+    ).open("train")
+    record, count = source[0], int((source[0]["classes"] >= 0).sum())
+    keys = ("boxes", "classes", "ignored")
+    return [record[key][:count].tolist() for key in keys]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_every_box_of_an_object_is_read(tmp_path, number):
+    """Some tools write all objects of a class as one: what is left out would be background."""
+    boxes = [box(1 + 10 * i, 3, 10 + 10 * i, 20) for i in range(number)]
+    objects = (
+        f"<object><name>cat</name>{''.join(boxes)}<difficult>1</difficult></object>"
+        f"<object><name>dog</name>{box(2, 21, 30, 30)}</object>"
+    )
+    found, classes, ignored = read(tmp_path, objects)
+    assert found == [[10.0 * i, 2, 10 + 10 * i, 20] for i in range(number)] + [[1, 20, 30, 30]]
+    assert classes == [1] * number + [0]
+    assert ignored == [True] * number + [False]
+
+
+def test_parts_and_outlines_are_no_objects(tmp_path):
+    part = f"<part><name>head</name>{box(3, 3, 6, 6)}</part>"
+    outline = "<polygon><x1>1</x1><y1>1</y1></polygon>"
+    more = "<pose>Left</pose><truncated>1</truncated><occluded>1</occluded>"
+    objects = f"<object><name>dog</name>{part}{box(2, 2, 9, 9)}{part}{outline}{more}</object>"
+    assert read(tmp_path, objects) == [[[1, 1, 9, 9]], [0], [False]]
+
+
+NOT_READ = {
+    "a rotated box": (
+        "<object><name>dog</name><robndbox><cx>9</cx><cy>9</cy></robndbox></object>",
+        "a <robndbox> that is not read",
+    ),
+    "a rotated box beside an upright one": (
+        f"<object><name>dog</name>{box(1, 1, 5, 5)}<robndbox><cx>9</cx></robndbox></object>",
+        "a <robndbox> that is not read",
+    ),
+    "an outline alone": (
+        "<object><name>dog</name><polygon><pt><x>1</x></pt></polygon></object>",
+        "a <polygon> that is not read",
+    ),
+    "objects one deeper": (
+        f"<objects><object><name>dog</name>{box(1, 1, 5, 5)}</object></objects>",
+        "an? <object> that is not read",
+    ),
+    "an object in an object": (
+        f"<object><name>dog</name>{box(1, 1, 5, 5)}"
+        f"<object><name>cat</name>{box(1, 1, 5, 5)}</object></object>",
+        "a <object> that is not read",
+    ),
+    "a box of no object": (box(1, 1, 5, 5), "a <bndbox> that is not read"),
+    "an annotation in the annotation": (
+        f"<annotation><object><name>dog</name>{box(1, 1, 5, 5)}</object></annotation>",
+        "a <annotation> that is not read",
+    ),
+    "another spelling": (
+        f"<Object><name>dog</name>{box(1, 1, 5, 5)}</Object>",
+        "a <Object> that is not read",
+    ),
+    "a namespace": (
+        f'<object xmlns="urn:x"><name>dog</name>{box(1, 1, 5, 5)}</object>',
+        "that is not read",
+    ),
+    "two names": (
+        f"<object><name>dog</name><name>cat</name>{box(1, 1, 5, 5)}</object>",
+        "object 1 has 2 <name>: 'dog', 'cat'",
+    ),
+    "two flags": (
+        f"<object><name>dog</name>{box(1, 1, 5, 5)}"
+        "<difficult>0</difficult><difficult>1</difficult></object>",
+        "object 1 has 2 <difficult>: '0', '1'",
+    ),
+    "two corners": (
+        "<object><name>dog</name><bndbox><xmin>1</xmin><xmin>2</xmin><ymin>1</ymin>"
+        "<xmax>5</xmax><ymax>5</ymax></bndbox></object>",
+        r"object 1 \(dog\) has 2 <xmin>: '1', '2'",
+    ),
+    "two sizes": (
+        "<size><width>40</width></size><size><width>40</width></size>",
+        "it has 2 <size>",
+    ),
+    "a negative size": ("<size><width>-40</width><height>30</height></size>", "wanted pixels"),
+    "a size between": ("<size><width>40.5</width><height>30</height></size>", "wanted pixels"),
+    **{
+        f"a corner of {text!r}": (
+            f"<object><name>dog</name>{box(1, text, 5, 5)}</object>",
+            rf"object 1 \(dog\): <ymin> is '{text}'",
+        )
+        for text in ("inf", "-Infinity", "NaN", "1_0", "0x1", "1,5", "1e999", "--1")
+    },
+}
+
+
+@pytest.mark.parametrize("case", NOT_READ)
+def test_what_marks_a_place_is_read_or_refused(tmp_path, case):
+    content, message = NOT_READ[case]
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, content)
+    assert str(tmp_path / "Annotations" / "a.xml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_has_one_name_in_either_form_of_unicode(tmp_path):
+    for name, label in (("a", "caf\u00e9"), ("b", "cafe\u0301")):
+        write(tmp_path, name, objects=[(label, (1, 1, 5, 5), 0)])
+    assert VOCDetection(root=str(tmp_path)).open("train").class_names == ("caf\u00e9",)
+
+
+@pytest.mark.parametrize("folder_name", ["JPEGImages", "Annotations"])
+def test_links_out_of_the_folders_are_refused(folder, folder_name):
+    inside = next(path for path in (folder / folder_name).iterdir() if path.stem == "a")
+    outside = folder / f"elsewhere{inside.suffix}"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    with pytest.raises(
+        ValueError, match=rf"{inside.name} leads out of .*{folder_name}; .*allow_outsi"
+    ):
+        voc(folder).open("train")
+    assert len(voc(folder, allow_outside_root=True).open("train")) == 3
+
+
+def test_linked_pictures_stay_in_one_split(tmp_path):
+    """Twenty XML files, of which ten have links to the pictures of the other ten."""
+    for i in range(20):
+        write(tmp_path, f"{i:02}", objects=[("dog", (1, 1, 5, 5), 0)])
+    for i in range(10):
+        path = tmp_path / "JPEGImages" / f"{i + 10}.jpg"
+        path.unlink()
+        path.symlink_to(f"{i:02}.jpg")
+    data = VOCDetection(root=str(tmp_path), test_fraction=0.5)
+    train, test = ({int(n[:2]) % 10 for n in names(data.open(s))} for s in ("train", "test"))
+    assert len(train) == len(test) == 5
+    assert not train & test

@@ -21,6 +21,8 @@ from jaxcv.data import (
     encode_mask,
     materialize,
 )
+from jaxcv.data.orientation import upright_pixels
+from tests.data.painted import encoded
 
 CLASSES = ("sky", "road", "car")
 
@@ -406,3 +408,137 @@ def test_camvid(real_data):
     rows = np.indices(batch["label"].shape)[1]
     road, sky = (rows[batch["label"] == CAMVID.class_names.index(c)] for c in ("road", "sky"))
     assert sky.mean() < 60 < 120 < road.mean()
+
+
+# ---- Image and mask turn together ----------------------------------------------------------------
+
+# No turn of it looks like another, nor of its first 32 columns.
+STEPS = np.repeat(np.repeat(np.array([[1, 2, 2], [3, 2, 1]], np.uint8), 16, 0), 16, 1)
+
+
+def level(mask):
+    """The picture of a mask: grey levels by which its classes are told."""
+    return np.repeat(mask[..., None] * np.uint8(80), 3, -1)
+
+
+@pytest.fixture(scope="module")
+def prepared_turned_masks(tmp_path_factory):
+    """ "turned_masks": pictures with the EXIF orientations 1 to 8, and masks of the stored pixels."""
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+        "segmentation_mask": tfds.features.Image(shape=(None, None, 1)),
+        "plain": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding="zlib"),
+    }
+
+    class TurnedMasks(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features_dict = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=features_dict)
+
+        def _split_generators(self, download_manager):
+            return {
+                "train": self._generate_examples(STEPS),
+                "test": self._generate_examples(STEPS[:, :32]),
+            }
+
+        def _generate_examples(self, mask):
+            for orientation in range(1, 9):
+                values = {"image": encoded(level(mask), orientation), "plain": mask}
+                yield orientation, {**values, "segmentation_mask": encode_mask(mask)}
+
+    data_dir = str(tmp_path_factory.mktemp("prepared_turned_masks"))
+    builder = TurnedMasks(data_dir=data_dir, file_format="array_record")
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+    return data_dir
+
+
+def check_together(record):
+    levels = record["image"][..., 0].astype(int)
+    np.testing.assert_allclose(levels, (record["label"].astype(int) + 1) * 80, atol=12)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("key", ["segmentation_mask", "plain"])
+def test_masks_of_tfds_turn_with_their_pictures(prepared_turned_masks, split, key):
+    """TFDS decodes both without EXIF: oblong ones did not fit, square and upside-down ones were wrong."""
+    data = TFDSSegmentation(
+        name="turned_masks",
+        data_dir=prepared_turned_masks,
+        label_key=key,
+        class_names=PETS.class_names,
+        class_values=PETS.class_values,
+    )
+    source = data.open(split)
+    shapes = set()
+    for i in range(8):
+        check_together(source[i])
+        shapes.add(source[i]["label"].shape)
+    assert len(shapes) == (2 if split == "train" else 1)
+
+
+def test_masks_of_tfds_on_upright_pictures_where_that_is_said(prepared_turned_masks):
+    data = TFDSSegmentation(
+        name="turned_masks",
+        data_dir=prepared_turned_masks,
+        label_key="segmentation_mask",
+        class_names=PETS.class_names,
+        class_values=PETS.class_values,
+        masks_on="upright",
+    )
+    square = data.open("test")
+    for i in range(8):
+        np.testing.assert_array_equal(square[i]["label"] + 1, STEPS[:, :32])
+    with pytest.raises(ValueError, match="masks_on is 'both', but must be 'upright' or 'stored'"):
+        dataclasses.replace(data, masks_on="both").open("test")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("width", [32, 48])
+@pytest.mark.parametrize("masks_on", ["upright", "stored"])
+def test_masks_in_folders_turn_with_their_pictures(tmp_path, orientation, width, masks_on):
+    stored = np.ascontiguousarray(STEPS[:, :width])
+    marked = upright_pixels(stored, orientation) if masks_on == "upright" else stored
+    for name in "ab":
+        for kind, data in (
+            ("images", encoded(level(stored), orientation)),
+            ("masks", encode_mask(marked)),
+        ):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            suffix = "jpg" if kind == "images" else "png"
+            (tmp_path / kind / f"{name}.{suffix}").write_bytes(data)
+    values = {"class_names": PETS.class_names, "class_values": PETS.class_values}
+    data = folder(tmp_path, masks_on=masks_on, **values)
+    check_together(data.open("train")[0])
+    if orientation > 4 and width != 32:
+        other = "stored" if masks_on == "upright" else "upright"
+        with pytest.raises(ValueError, match="if the image is turned by its EXIF.*say by masks_on"):
+            folder(tmp_path, masks_on=other, **values).open("train")
+    if masks_on == "stored":
+        check_together(folder(tmp_path, apply_exif=False, **values).open("train")[0])
+
+
+def test_a_linked_picture_stays_in_one_split(tmp_path):
+    for i in range(10):
+        write_pair(tmp_path, f"{i:02}")
+    for i in range(10):
+        for kind in ("images", "masks"):
+            (path,) = (tmp_path / kind).glob(f"{i:02}.*")
+            (tmp_path / kind / f"{i + 10}{path.suffix}").symlink_to(path.name)
+    data = folder(tmp_path, test_fraction=0.5)
+    train, test = (
+        {int(name[:2]) % 10 for name in names(data.open(split))} for split in ("train", "test")
+    )
+    assert len(train) == len(test) == 5
+    assert not train & test
+
+
+def test_without_a_test_set_it_says_so(tmp_path):
+    for name in "abc":
+        write_pair(tmp_path, name)
+    with pytest.raises(ValueError, match=r"of its 3 records, none is for 'test'.*test_fraction"):
+        folder(tmp_path, test_fraction=0.0).open("test")

@@ -273,3 +273,10 @@ def test_classes_are_not_counted_by_boxes():
     data = TrainingData(num_examples=1, num_classes=3, source=source)
     with pytest.raises(ValueError, match="has image, boxes.*no label to count the classes by"):
         Detection(num_classes=3, class_loss=LogitAdjusted(), background=True).init_state(data)
+
+
+@pytest.mark.parametrize("name", ["box_weight", "centerness_weight"])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_parts_of_the_loss_have_no_negative_weight(name, weight):
+    with pytest.raises(ValueError, match=f"{name} is {weight}, but must be in"):
+        Detection(num_classes=3, **{name: weight})

@@ -12,7 +12,7 @@ from jaxcv.configs import shapes_fcos
 from jaxcv.data import COCODetection, Shapes, fit_image
 from jaxcv.models import FCOS, ConvBackbone
 from jaxcv.tasks.detection.predict import detect_files, make_detector
-from jaxcv.train import Runtime, open_run
+from jaxcv.train import Runtime, collect_per_example, open_run
 
 MODEL = FCOS(
     3, ConvBackbone(widths=(4, 6), patch=4, convolutions=1), strides=(4, 8), width=4, convolutions=0
@@ -115,3 +115,81 @@ def test_few_are_sure_enough(run, variables, tmp_path):
     assert row["detections"] == []
     with pytest.raises(ValueError, match=r"min_score is 1\.5"):
         detect_files(run, variables, [str(path)], tmp_path / "out", min_score=1.5)
+
+
+# ---- Evaluation and prediction say the same ------------------------------------------------------
+
+SIZES = [(96, 32), (30, 100), (48, 64), (77, 20), (21, 90), (20, 20)]
+
+
+@pytest.fixture(scope="module")
+def coco_run(tmp_path_factory):
+    """An untrained run on pictures of many shapes in COCO's format, all for testing."""
+    root = tmp_path_factory.mktemp("coco")
+    rng = np.random.default_rng(3)
+    for name, sizes in (("train", SIZES[:2]), ("test", SIZES)):
+        images, annotations = [], []
+        (root / name).mkdir()
+        for i, (height, width) in enumerate(sizes):
+            pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+            images.append({"id": 70 - i, "file_name": f"{i}.png", "height": height, "width": width})
+            box = {"bbox": [1, 1, 9, 12], "area": 108, "iscrowd": 0}
+            annotations.append({"id": i, "image_id": 70 - i, "category_id": 4 + i % 3, **box})
+        categories = [{"id": 4 + i, "name": name} for i, name in enumerate("abc")]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"{name}.json").write_text(json.dumps(content))
+    preset = shapes_fcos.experiment()
+    experiment = dataclasses.replace(
+        preset,
+        data=COCODetection(
+            images=str(root / "train"),
+            annotations=str(root / "train.json"),
+            test_images=str(root / "test"),
+            test_annotations=str(root / "test.json"),
+            size=(48, 64),
+            max_boxes=2,
+        ),
+        batch_size=2,
+        eval_batch_size=4,
+        model=MODEL.clone(prior=0.3),
+        task=dataclasses.replace(preset.task, score_threshold=0.0, max_detections=30),
+        mix=None,
+        augment=(),
+    )
+    run = open_run(experiment, Runtime(devices=1))
+    return run, run.create_state().variables, root
+
+
+def test_evaluation_clips_to_the_picture_as_prediction_does(coco_run):
+    """Of a picture between black borders, what hangs over its edge ends there in both."""
+    run, variables, root = coco_run
+    told, _ = collect_per_example(run, variables)
+    detect = make_detector(run, variables)
+    at_the_edge = 0
+    for i, (height, width) in enumerate(SIZES):
+        real = told["detected_classes"][i] >= 0
+        boxes = told["detected_boxes"][i][real]
+        assert np.all((boxes >= 0) & (boxes <= [width, height, width, height]))
+        assert np.all(boxes[:, :2] < boxes[:, 2:])
+        at_the_edge += np.sum(boxes[:, 2:] == [width, height])
+        with Image.open(root / "test" / f"{i}.png") as picture:
+            found = detect(np.asarray(picture))
+        np.testing.assert_allclose(boxes, found.boxes, atol=1e-3)
+        np.testing.assert_allclose(told["detected_scores"][i][real], found.scores, atol=1e-5)
+        np.testing.assert_array_equal(told["detected_classes"][i][real], found.classes)
+    assert at_the_edge > len(SIZES)
+
+
+def test_a_files_detections_have_its_id(coco_run, tmp_path):
+    run, variables, root = coco_run
+    foreign = tmp_path / "0.png"
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(foreign)
+    files = [str(root / "test" / f"{i}.png") for i in (3, 1)]
+    list(detect_files(run, variables, [files[0], str(foreign), files[1]], tmp_path / "out"))
+    table = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [image["id"] for image in table["images"]] == [67, 71, 69]
+    assert [category["id"] for category in table["categories"]] == [4, 5, 6]
+    said = table["info"]["description"]
+    assert "2 images have their ids of" in said
+    assert "test.json; 1 others are numbered from 71." in said

@@ -236,6 +236,29 @@ def test_detections_come_back_in_pixels_of_the_stored_image():
     assert np.all(np.isfinite(in_original(found["boxes"], jnp.zeros((B, 4)))))
 
 
+@pytest.mark.parametrize(
+    ("placement", "image_size"),
+    [((0.5, 0.5, 0, 2), (40, 64)), ((1, 1, 10, 0), (24, 12)), ((2, 1.5, 0, 4), (10, 16))],
+)
+def test_detections_end_at_the_picture_and_those_in_the_border_are_none(placement, image_size):
+    task, out = Detection(num_classes=C, score_threshold=0.0, max_detections=40), outputs()
+    examples = batch()
+    examples["placement"] = jnp.tile(jnp.array(placement, jnp.float32), (B, 1))
+    examples["image_size"] = jnp.tile(jnp.array(image_size), (B, 1)).at[3].set(0)  # padding
+    before, told = task.predict(out), task.per_example(out, examples)
+    scale, corner = np.tile(placement[:2], 2), np.tile(placement[2:], 2)
+    whole = (np.asarray(before["boxes"]) - corner) / scale
+    expected = np.clip(whole, 0, np.tile(image_size[::-1], 2))
+    left = np.all(expected[..., 2:] > expected[..., :2], axis=-1)
+    left &= (np.asarray(before["classes"]) >= 0) & (np.arange(B)[:, None] < 3)
+    classes = np.where(left, before["classes"], -1)
+    np.testing.assert_array_equal(told["detected_classes"], classes)
+    np.testing.assert_allclose(told["detected_boxes"][left], expected[left], atol=1e-4)
+    np.testing.assert_array_equal(told["detected_scores"][left], before["scores"][left])
+    changed = ~np.all(np.isclose(whole, expected, atol=1e-4), axis=-1)
+    assert np.sum(changed & left) > 3
+
+
 def test_scores_are_probability_times_centerness():
     out = outputs()
     task = Detection(num_classes=C)

@@ -267,6 +267,8 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
     ("objective", "message"),
     [
         (CrossEntropy(class_weights=(1.0, 2.0)), r"class_weights has shape \[2\], but \[3\]"),
+        (CrossEntropy(class_weights=(1.0, 2.0, -0.5)), r"class_weights\[2\] is -0.5, but a weight"),
+        (Dice(class_weights=(-1.0, 2.0, 0.5)), r"class_weights\[0\] is -1.0, but a weight"),
         (Sum((CrossEntropy(), 1.0), (Dice(class_weights=(1.0,)), 1.0)), r"class_weights has shape"),
         (Focal(gamma=-1.0), "gamma is -1.0"),
         (HardPixels(objective=Dice()), "Dice has one loss per image"),

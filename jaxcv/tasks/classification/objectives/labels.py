@@ -6,6 +6,8 @@ pixels. `IGNORED` labels count for nothing.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -48,5 +50,19 @@ def yes_or_no(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def weights_of(class_weights: tuple[float, ...]) -> jax.Array | None:
-    """A factor per class, [C], or None for ()."""
+    """A factor per class, [C], or None for ().
+
+    Raises:
+        ValueError: one is negative or not finite, or all are 0.
+    """
+    for number, weight in enumerate(class_weights):
+        if not 0 <= weight < math.inf:
+            raise ValueError(
+                f"class_weights[{number}] is {weight}, but a weight must be finite and at least 0: with a "
+                "negative one the model would learn to be wrong; 0 leaves a class out"
+            )
+    if class_weights and not any(class_weights):
+        raise ValueError(
+            "class_weights are all 0, so that nothing would be learned; one must be above 0"
+        )
     return jnp.array(class_weights) if class_weights else None

@@ -1,9 +1,11 @@
-"""Which way up annotations are: EXIF orientation, applied to boxes.
+"""Which way up annotations are: EXIF orientation, applied to boxes and masks.
 
-Images are always brought upright, as `decode_image` does. Coordinates of boxes are taken to be those
-of the upright image, which is what a person at a screen marks; where boxes were drawn on the pixels
-as they are stored, by a tool that passes EXIF over, the source is told so by `boxes_on="stored"`,
-and the boxes are turned with the image.
+Images are always brought upright, as `decode_image` does. Boxes of annotation files are taken to be
+those of the upright image, which is what a person at a screen marks (labelImg, CVAT, Label Studio and
+VIA show it); where they were drawn on the pixels as they are stored, by a tool that passes EXIF over,
+the source is told so by `boxes_on="stored"`, and the boxes are turned with the image. TFDS passes EXIF
+over when it decodes, so that its boxes and masks are those of the stored pixels unless it is said
+otherwise.
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ from PIL import Image
 from jaxcv.data.decode import FORMATS, exif_orientation, upright_size
 from jaxcv.regular_file import open_file
 
-BoxesOn = Literal["upright", "stored"]
+MarkedOn = Literal["upright", "stored"]
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 
 
@@ -39,7 +41,7 @@ class Header:
         height, width = self.upright_size
         return (width, height) if self.orientation in _SIDEWAYS else (height, width)
 
-    def annotated_size(self, boxes_on: BoxesOn) -> tuple[int, int]:
+    def annotated_size(self, boxes_on: MarkedOn) -> tuple[int, int]:
         """(height, width) of the image that boxes were drawn on."""
         return self.stored_size if boxes_on == "stored" else self.upright_size
 
@@ -58,6 +60,23 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
             return Header(upright_size(image), exif_orientation(image))
     except Exception:  # Pillow raises nearly anything on what is no image.
         return None
+
+
+def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Brings pixels [H, W, ...] upright, as `decode_image` does by an EXIF orientation.
+
+    Example:
+      >>> upright_pixels(np.asarray([[1, 2, 3]]), 6).tolist()
+      [[1], [2], [3]]
+    """
+    if orientation in _SIDEWAYS:
+        pixels = np.swapaxes(pixels, 0, 1)
+    # Orientations in which rows, then columns, run the other way after that.
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def upright_boxes(boxes: np.ndarray, header: Header) -> np.ndarray:

@@ -242,9 +242,9 @@ def numbered_classes(labels: np.ndarray, record_name: Callable[[int], str]) -> t
         )
     if labels[largest] >= max(len(labels), MAX_EMPTY_CLASSES):
         raise ValueError(
-            f"{record_name(largest)}: label {labels[largest]} would make {int(labels[largest]) + 1} classes "
-            f"of {len(labels)} records; more than records are accepted up to {MAX_EMPTY_CLASSES} "
-            "(MAX_EMPTY_CLASSES): number the classes that there are from 0"
+            f"{record_name(largest)}: label {labels[largest]} would make "
+            f"{int(labels[largest]) + 1} classes of {len(labels)} records; more than records are accepted "
+            f"up to {MAX_EMPTY_CLASSES} (MAX_EMPTY_CLASSES): number the classes that there are from 0"
         )
     return tuple(map(str, range(int(labels[largest]) + 1)))
 

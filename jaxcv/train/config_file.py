@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from jaxcv.atomic import write_text
 from jaxcv.errors import UsageError, nearest
 from jaxcv.train.experiment import Experiment
 
@@ -163,11 +164,9 @@ def read_config(path: Path) -> Experiment:
         ConfigError: where the file is missing, no JSON, or holds something else.
     """
     try:
-        experiment = from_json(json.loads(path.read_text()))
+        experiment = from_json(_decoded(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; is it the work directory of a run?") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{path} holds no experiment")
     return experiment
@@ -181,19 +180,28 @@ def write_config(path: Path, experiment: Experiment) -> None:
     """
     wanted = json.loads(json.dumps(to_json(experiment)))
     if not path.exists():
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
-    try:
-        found = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    differences = list(_differences(_up_to_date(found), wanted))
+    differences = list(_differences(_up_to_date(_decoded(path)), wanted))
     if differences:
         raise ConfigError(
             f"{path.parent} is the work directory of another experiment: "
             + "; ".join(differences)
             + ". Take another --workdir, or the old settings"
         )
+
+
+def _decoded(path: Path) -> Any:
+    """The JSON value that a file holds; one that was cut short or damaged raises ConfigError."""
+    text = path.read_bytes()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = f"is not valid JSON ({error})" if text.strip(b"\0 \t\r\n") else "is empty"
+        raise ConfigError(
+            f"{path} {what}: it was cut short or damaged. Delete it and train with the settings of this "
+            "run again: it is written anew, and the run goes on from its checkpoints"
+        ) from None
 
 
 def _up_to_date(found: Any) -> Any:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from jaxcv.signals import undone_at_end
+
 # What a file is called until it is whole; a kill may leave one behind.
 TEMPORARY = ".jaxcv-new-"
 # Nobody still writes to one that has not been touched for so long.
@@ -49,10 +51,11 @@ def replacing(path: str | Path, mode: int | None = None) -> Iterator[Path]:
         return
     part = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix[:16]}")
     try:
-        _create(part, path, mode)
-        yield part
-        sync(part)
-        os.replace(part, path)
+        with undone_at_end(part.unlink):
+            _create(part, path, mode)
+            yield part
+            sync(part)
+            os.replace(part, path)
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)

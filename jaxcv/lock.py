@@ -25,10 +25,12 @@ import secrets
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from jaxcv.signals import undone_at_end
 
 try:
     import fcntl
@@ -67,6 +69,7 @@ class WorkdirLock:
         self._file = -1
         self._record: Record = {}
         self._ended = threading.Event()
+        self._undo = ExitStack()
 
     def __enter__(self) -> WorkdirLock:
         if self.directory.is_dir():
@@ -105,6 +108,7 @@ class WorkdirLock:
             self._close()
             raise
         self._ended.clear()
+        self._undo.enter_context(undone_at_end(self.release))
         threading.Thread(target=self._beat, name="work directory lock", daemon=True).start()
 
     def check(self) -> None:
@@ -129,6 +133,7 @@ class WorkdirLock:
         """Gives the lock back."""
         if self._file < 0:
             return
+        self._undo.close()
         self._ended.set()
         with suppress(OSError, LockError):
             self.check()

@@ -11,7 +11,8 @@ import sys
 
 import jax
 
-from jaxcv.cli.main import main, run_as_process
+from jaxcv.cli.main import main
+from jaxcv.cli.process import run_as_process
 
 
 def launch(words: list[str]) -> int:

@@ -11,12 +11,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from jaxcv.convolution.large_pages import use_large_pages
+from jaxcv.cli.process import nobody_reads, run_as_process
 from jaxcv.errors import Interrupted, OutputError, nearest, one_line
-from jaxcv.signals import end_on_signals, end_within_grace
 
 # By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
 _MODULES = {
@@ -96,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 128 + error.signal_number
     except Exception as error:
-        if _nobody_reads(error):
+        if nobody_reads(error):
             return 128 + signal.SIGPIPE
         if traceback:
             raise
@@ -112,11 +111,6 @@ def _complain(text: str) -> None:
         print(f"jaxcv: {text}", file=sys.stderr, flush=True)
 
 
-def _nobody_reads(error: Exception) -> bool:
-    """Whether what was written to the standard output went to a reader that has gone, such as `head`."""
-    return isinstance(error, BrokenPipeError) and error.filename is None
-
-
 def _machine_failed(error: Exception) -> bool:
     """Whether it was the machine, and not what it was given."""
     numbers = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.ESTALE}
@@ -126,55 +120,3 @@ def _machine_failed(error: Exception) -> bool:
 def launch(*command: str) -> NoReturn:
     """Runs `main` as the whole process: of a command, if it is fixed, and the process's own words."""
     run_as_process(lambda: main([*command, *sys.argv[1:]]), one_arena="--onednn" in sys.argv)
-
-
-def run_as_process(command: Callable[[], int], *, one_arena: bool = False) -> NoReturn:
-    """Runs a command as the whole process, and ends with its status, whatever it has left behind.
-
-    Args:
-        command: returns the exit status.
-        one_arena: see `use_large_pages`.
-    """
-    end_on_signals()
-    _open_standard_streams()
-    use_large_pages(one_arena=one_arena)
-    status = 1
-    try:
-        status = command()
-        sys.stdout.flush()
-    except OSError as error:
-        # Said by nobody so far: the last lines went nowhere.
-        if not status:
-            status = 128 + signal.SIGPIPE if _nobody_reads(error) else 1
-            if not _nobody_reads(error):
-                _complain(one_line(error))
-    except SystemExit as exit:  # tyro and argparse end a process themselves
-        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-        raise
-    finally:
-        if status:
-            end_within_grace(status)
-            _drop_output()
-    sys.exit(status)
-
-
-def _open_standard_streams() -> None:
-    """Makes sure that no file gets the number of a stream that was closed, and what is printed with it."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-        if getattr(sys, name) is None:
-            stream = os.fdopen(number, "w" if number else "r", closefd=False)
-            setattr(sys, name, stream)
-
-
-def _drop_output() -> None:
-    """So that Python, which writes the rest at its end, does not complain about a reader that has gone."""
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        try:
-            stream.flush()
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -91,6 +91,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
         recorder = Recorder(
             run=run,
+            workdir=workdir,
             lock=lock,
             checkpoints=checkpoints,
             log=MetricLog(workdir, step, evaluated=evaluated),
@@ -103,7 +104,6 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         )
         recorder.reach(step, state, evaluating=not evaluated)
         with recorder:
-            signals.defer()
             if not evaluated:  # the run ended between a checkpoint and its evaluation
                 recorder.evaluate(saved=True)
             reporting = False
@@ -115,6 +115,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
                 last = step == total_steps
                 evaluating = last or step % eval_every == 0
                 recorder.reach(step, state, evaluating=evaluating)
+                signals.defer()  # now that there is something to save
                 if reporting:  # of the steps before, now that the devices have the next to make
                     recorder.report(before)
                 recorder.add(metrics)

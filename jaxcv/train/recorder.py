@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 
 from jaxcv.train.checkpoint import Checkpoints
+from jaxcv.train.config_file import write_config
 from jaxcv.train.evaluation import evaluate_state, scalars
 from jaxcv.train.experiment import EarlyStopping
 from jaxcv.train.logging import MetricLog, ProgressLine, Row
@@ -35,6 +37,7 @@ class Recorder:
 
     Attributes:
         run: the run.
+        workdir: its work directory.
         lock: its right to write.
         checkpoints: where it saves.
         log: of its rows.
@@ -47,6 +50,7 @@ class Recorder:
     """
 
     run: Run
+    workdir: Path
     lock: RunLock
     checkpoints: Checkpoints
     log: MetricLog
@@ -108,6 +112,8 @@ class Recorder:
         with self.progress.paused():
             self.lock.check()
             self.log.sync()
+            if jax.process_index() == 0 and not (self.workdir / "config.json").exists():
+                write_config(self.workdir / "config.json", self.run.experiment)  # deleted meanwhile
             metrics = metrics_at(self._step, self.log.rows)
             self.checkpoints.save(self._step, self._state, metrics, evaluated=self._evaluated)
 

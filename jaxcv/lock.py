@@ -279,10 +279,10 @@ def _runs(record: Record) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
-        pass
+    except PermissionError:
+        pass  # somebody else's
     started = _start_time(pid)
     return started is None or started == record.get("started")
 

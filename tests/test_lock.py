@@ -128,9 +128,8 @@ def test_a_child_that_was_forked_does_not_keep_it(tmp_path, no_waiting):
     code = HOLD.replace(
         'print("held", flush=True)',
         "import os, time\n"
-        "        child = os.fork()\n"
-        "        if not child: time.sleep(60); os._exit(0)\n"
-        "        print(child, flush=True)",
+        "        if not os.fork():\n"
+        "            print(os.getpid(), flush=True); time.sleep(60); os._exit(0)",
     )
     process = holder(tmp_path, code)
     send(process)

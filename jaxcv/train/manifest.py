@@ -18,6 +18,9 @@ _MOST_BYTES = 64 * 2**20
 _FOREIGN_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".directory"})
 _FOREIGN_PREFIXES = ("._", ".nfs", ".fuse_hidden", ".sync", ".~", TEMPORARY)
 
+# A bad sector, a link to itself: no other attempt will do better.
+_UNREADABLE = (errno.EIO, errno.ELOOP)
+
 Body = dict[str, Any]
 
 
@@ -75,9 +78,9 @@ def verify_files(directory: Path, body: Body) -> None:
         try:
             found = file_digest(path)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in _UNREADABLE:
                 raise
-            raise CheckpointError(f"{path} is damaged: the disk cannot read it") from None
+            raise CheckpointError(f"{path} is damaged: {error.strerror}") from None
         if found != digest:
             raise CheckpointError(f"{path} is damaged: its digest differs")
     for name in sorted(_file_names(directory) - set(body["files"])):
@@ -108,6 +111,10 @@ def _decoded(path: Path) -> Body:
         raise CheckpointError(f"{path} is missing") from None
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged: no valid manifest") from None
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise CheckpointError(f"{path} is damaged: {error.strerror}") from None
     if not isinstance(body, dict):
         raise CheckpointError(f"{path} is damaged: no valid manifest")
     return body

@@ -30,6 +30,8 @@ from jaxcv.train.task import Headline
 Row = dict[str, Any]
 # TensorBoard itself looks for news only every 30 seconds.
 _FLUSH_SECONDS = 10.0
+# Of the bar on a terminal, which costs a millisecond.
+_REFRESH_SECONDS = 0.2
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -205,9 +207,12 @@ class ProgressLine:
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=self._console,
+                auto_refresh=False,  # by a thread, where nobody would hear of an error
             )
             self._task = self._bar.add_task("train", total=total_steps, completed=step, status="")
-            self._bar.start()
+            self._refreshed = 0.0
+            with self._showing():
+                self._bar.start()
 
     def step(self, step: int, metrics: Any) -> None:
         """Notes that a dispatch has been made. The first one compiles, so the clock starts after it."""
@@ -216,8 +221,9 @@ class ProgressLine:
             jax.block_until_ready(metrics)
             self._first, self._started = step, time.perf_counter()
         if self._bar is not None:
-            with self._showing():
-                self._bar.update(self._task, completed=step)
+            self._bar.update(self._task, completed=step)
+            if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
+                self._refresh()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -249,9 +255,8 @@ class ProgressLine:
         shown = [f"{name} {row[name]:.4g}" for name in self._names if name in row][:2]
         status = "  ".join([*shown, f"{speed:,.0f} images/s"])
         if self._bar is not None:
-            with self._showing():
-                # At once: what goes wrong in the thread that does so otherwise, nobody hears of.
-                self._bar.update(self._task, status=status, refresh=True)
+            self._bar.update(self._task, status=status)
+            self._refresh()
             return
         left = (self._total - self._step) * self._images_per_step / speed
         eta = f"{left:.0f} s left" if math.isfinite(left) else ""
@@ -267,6 +272,12 @@ class ProgressLine:
             else:
                 # A plain line needs nothing of the console's, which takes longer.
                 print(text, file=self._console.file, flush=True)
+
+    def _refresh(self) -> None:
+        self._refreshed = time.monotonic()
+        if self._bar is not None and self.failure is None:
+            with self._showing():
+                self._bar.refresh()
 
     @contextmanager
     def _showing(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -60,7 +61,9 @@ def end_on_signals() -> None:
 
 
 def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
-    """Python writes to the pipe of `set_wakeup_fd` only for signals that have a handler."""
+    """Does nothing more in the main thread: the watcher has heard of the signal already."""
+    while not _deferring.is_set():
+        time.sleep(0.01)
 
 
 def _watch(reader: int, numbers: list[int]) -> None:

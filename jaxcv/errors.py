@@ -1,6 +1,7 @@
 """Errors that a person is to read, and the words that help to write them."""
 
 import difflib
+import os
 import signal
 from collections.abc import Collection, Sequence
 
@@ -20,6 +21,18 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
         name = signal.Signals(signal_number).name
         super().__init__(f"{name}: saved step {step}; the same command goes on from there")
         self.signal_number = signal_number
+
+
+class OutputError(OSError):
+    """What a run shows cannot be written any more; a checkpoint was saved."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(
+            number, f"{os.strerror(number)}: nothing can be shown any more; saved step {step}"
+        )
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def nearest(word: str, known: Collection[str], what: str) -> str:

@@ -12,7 +12,7 @@ import sys
 import jax
 
 from jaxcv.cli.main import main
-from jaxcv.convolution.large_pages import use_large_pages
+from jaxcv.cli.process import run_as_process
 
 
 def launch(words: list[str]) -> int:
@@ -30,5 +30,4 @@ def launch(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    use_large_pages()
-    sys.exit(launch(sys.argv[1:]))
+    run_as_process(lambda: launch(sys.argv[1:]))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from jaxcv.atomic import replacing
 from jaxcv.cli.options import load_preset
 from jaxcv.cli.presets import presets
 from jaxcv.data import TFDS, TFDSDetection, contact_sheet, prepare
@@ -74,7 +75,9 @@ def data_show(words: list[str]) -> int:
     else:
         source = tfds_of_any_kind(options.name, options.split, options.data_dir).open("train")
     output = options.output or Path(options.name.replace("/", "_").replace(":", "_") + ".png")
-    contact_sheet(source, options.rows, options.columns, options.seed).savefig(output)
+    sheet = contact_sheet(source, options.rows, options.columns, options.seed)
+    with replacing(output) as part:
+        sheet.savefig(part)
     print(output)
     return 0
 

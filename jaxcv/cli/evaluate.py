@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from jaxcv.atomic import write_text
 from jaxcv.cli.options import presentation_at, run_options
 from jaxcv.cli.results import print_results
 from jaxcv.train import evaluate_state, make_evaluator, open_workdir
@@ -25,5 +26,5 @@ def evaluate(words: list[str]) -> int:
     print(f"step {int(state.step)}, {what}")
     print_results(results)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        write_text(options.json, json.dumps(results, indent=2) + "\n")
     return 0

@@ -4,15 +4,18 @@ This module only finds the command and shows errors; the others of `jaxcv.cli` i
 work, so that `--help` answers at once.
 """
 
+import contextlib
+import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jaxcv.convolution.large_pages import use_large_pages
-from jaxcv.errors import Interrupted, nearest, one_line
+from jaxcv.cli.process import nobody_reads, run_as_process
+from jaxcv.errors import Interrupted, OutputError, nearest, one_line
 
 # By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
 _MODULES = {
@@ -60,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; None takes those of the process.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 bad input, 130 and 143 interrupted by SIGINT and SIGTERM.
+        The exit status: 0 done, 1 failed, 2 bad input, 128 + N interrupted by signal N: 130 by SIGINT,
+        143 by SIGTERM, 129 where the terminal was closed, 141 where nobody reads the output.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in words
@@ -88,19 +92,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before training has started, or a second time
         return 130
     except Interrupted as error:
-        print(f"jaxcv: {error}", file=sys.stderr)
+        _complain(str(error))
         return 128 + error.signal_number
     except Exception as error:
+        if nobody_reads(error):
+            return 128 + signal.SIGPIPE
         if traceback:
             raise
         # What a person can mend comes as ValueError or OSError, whose message says how.
         bad_input = isinstance(error, ValueError | OSError)
         kind = "" if bad_input else f"{type(error).__name__}: "
-        print(f"jaxcv: {kind}{one_line(error)}", file=sys.stderr)
-        return 2 if bad_input else 1
+        _complain(f"{kind}{one_line(error)}")
+        return 2 if bad_input and not _machine_failed(error) else 1
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # the status says it too
+        print(f"jaxcv: {text}", file=sys.stderr, flush=True)
+
+
+def _machine_failed(error: Exception) -> bool:
+    """Whether it was the machine, and not what it was given."""
+    numbers = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.ESTALE}
+    return isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in numbers)
 
 
 def launch(*command: str) -> NoReturn:
     """Runs `main` as the whole process: of a command, if it is fixed, and the process's own words."""
-    use_large_pages(one_arena="--onednn" in sys.argv)
-    sys.exit(main([*command, *sys.argv[1:]]))
+    run_as_process(lambda: main([*command, *sys.argv[1:]]), one_arena="--onednn" in sys.argv)

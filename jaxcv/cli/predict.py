@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from jaxcv.atomic import replacing
 from jaxcv.cli.options import presentation_at, run_options
 from jaxcv.predict.images import find_images
 from jaxcv.train import chosen_variables, open_workdir
@@ -31,7 +32,7 @@ def predict(words: list[str]) -> int:
     rows = presentation.rows(run, variables, files, options.task, folder)
     failed = 0
     width = min(max(map(len, files)), 60)
-    with output.open("w") as lines:
+    with replacing(output) as part, part.open("w") as lines:
         for row in rows:
             lines.write(json.dumps(row) + "\n")
             failed += "error" in row

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from jaxcv.atomic import replacing
 from jaxcv.cli.options import run_options
 from jaxcv.errors import UsageError
 from jaxcv.faces.gallery.device_gallery import DeviceGallery
@@ -116,7 +117,8 @@ def verify(words: list[str]) -> int:
     figure = pair_figure(
         (faces[0], faces[1]), options.images, score=score, threshold=threshold.value
     )
-    figure.savefig(options.output)
+    with replacing(options.output) as part:
+        figure.savefig(part)
     print(f"picture    {options.output}")
     return 0
 

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcv.atomic import replacing, write_text
 from jaxcv.cache import cache_directory
 from jaxcv.convolution.geometry import Geometry
 
@@ -134,9 +135,10 @@ def _build() -> Path:
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
             log = directory / "failed.log"
-            log.write_text(f"{' '.join(command)}\n{result.stderr}")
+            write_text(log, f"{' '.join(command)}\n{result.stderr}")
             raise OneDNNError(f"{compiler} could not compile {_SOURCE}; what it said is in {log}")
-        made.replace(library)  # at once, so that another process never loads half of it
+        with replacing(library) as part:  # so that no process ever loads half of it
+            made.replace(part)
     return library
 
 

@@ -8,6 +8,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from jaxcv.atomic import sync
+
 _BLOCK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
@@ -80,7 +82,9 @@ def _download(
                 file.write(block)
         if verify_checksums:
             _verify(pathlib.Path(part), url, info)
+        sync(pathlib.Path(part))
         os.replace(part, target)
+        sync(target.parent)
     except OSError as error:
         raise ValueError(
             f"cannot download {url} ({error}); put {info.filename} into {downloads / 'manual'}"

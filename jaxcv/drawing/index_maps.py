@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcv.atomic import write_bytes
 from jaxcv.data.segmentation.masks import class_colors, encode_mask
 
 
@@ -69,4 +70,4 @@ def write_index_map(
     Raises:
         ValueError: For indices that a PNG with a palette cannot hold.
     """
-    Path(path).write_bytes(encode_mask(index_map, palette))
+    write_bytes(path, encode_mask(index_map, palette))

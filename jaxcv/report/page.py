@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jaxcv.atomic import write_text
 from jaxcv.report import sections
 from jaxcv.report.markup import Markup, join, tag
 from jaxcv.train.task import Headline
@@ -73,9 +74,8 @@ def write_report(
         *[tag("section", tag("h2", name), part, id=anchors[name]) for name, part in shown.items()],
     )
     path = Path(path)
-    partial = path.with_name(path.name + ".new")
-    partial.write_text(_document(title, body), encoding="utf-8")
-    return partial.replace(path)
+    write_text(path, _document(title, body))
+    return path
 
 
 def _document(title: str, body: Markup) -> str:

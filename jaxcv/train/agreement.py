@@ -36,17 +36,18 @@ def from_first(value: Any) -> Any:
     return gathered(value)[0]
 
 
-def on_first(do: Callable[[], None]) -> None:
-    """Does something on process 0 alone; what it raises for people, all raise."""
-    refusal: ValueError | OSError | None = None
+def on_first(do: Callable[[], Any]) -> Any:
+    """Does something on process 0 alone; its JSON value is returned, and its refusal raised, on all."""
+    value, refusal = None, None
     if jax.process_index() == 0:
         try:
-            do()
+            value = do()
         except (ValueError, OSError) as error:
             refusal = error
-    said = from_first(None if refusal is None else str(refusal))
+    value, said = from_first([value, None if refusal is None else str(refusal)])
     if said is not None:
         raise refusal or SetupError(said)
+    return value
 
 
 def check_agreement(mine: dict[str, Any]) -> None:

@@ -1,18 +1,18 @@
 """Checkpoints: Orbax's arrays, a digest of every file, and a directory that is complete or not there.
 
-A checkpoint is written under a hidden name, with a manifest that names each file's SHA-256, and renamed
-into place; whatever kills the process, `checkpoints/<step>` is whole. Orbax does not notice a flipped
-bit, so restoring verifies the digests first; a checkpoint that fails is renamed `bad-<step>`, with a
-message, and the one before it is taken. What is stored is arrays and JSON.
+A checkpoint is written under a hidden name, with a manifest that names each file's SHA-256, synced, and
+renamed into place; whatever kills the process, `checkpoints/<step>` is whole. Orbax does not notice a
+flipped bit, so restoring verifies the digests first; a checkpoint that fails is renamed `bad-<step>`,
+with a message, and the one before it is taken. What is stored is arrays and JSON. Other things in the
+directory are nobody's business here: they are neither counted nor deleted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,71 +21,29 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxcv.atomic import sync, sync_tree
+from jaxcv.train import manifest as manifests
 from jaxcv.train.experiment import Keep
-from jaxcv.train.parallel import DeviceMap
+from jaxcv.train.leaves import as_key, leaf_digests, over_all_devices, shown_leaf
+from jaxcv.train.manifest import Body, CheckpointError
 
 logger = logging.getLogger(__name__)
 
 State = TypeVar("State")
 
-_MANIFEST = "manifest.json"
 _ARRAYS = "state"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that does not fit the run, or is damaged. The message names the file."""
-
-
-def leaf_digests(state: Any) -> dict[str, dict[str, Any]]:
-    """Gives shape, dtype and SHA-256 of each array; equal states have equal digests.
-
-    Args:
-        state: pytree of arrays and PRNG keys.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): _leaf_digest(leaf) for path, leaf in leaves}
-
-
-def _leaf_digest(leaf: Any) -> dict[str, Any]:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    array = _whole(leaf)
-    return {
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
-    }
+_STEP = re.compile(r"0|[1-9][0-9]{0,17}")
+# What a kill cuts short, by its name of now and of earlier versions.
+_UNFINISHED = re.compile(rf"\.(jaxcv-)?(saving|removing)-({_STEP.pattern})")
 
 
 def _orbax() -> Any:
     # Imported when the first array is written or read: training starts sooner.
     import orbax.checkpoint as ocp
 
-    return ocp.StandardCheckpointer()
-
-
-def _over_all_devices(leaf: Any) -> Any:
-    return leaf if _is_sharded(leaf) else DeviceMap().replicate(leaf)
-
-
-def _is_sharded(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
-
-
-def _whole(leaf: Any) -> np.ndarray:
-    """An array on this host, whatever part of it each process holds."""
-    if _is_sharded(leaf) and not leaf.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _body_digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    # Not `StandardCheckpointer`, which is asynchronous: where it cannot make its directory, threads that
+    # wait for one keep the process for ten minutes.
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
 
 class Checkpoints:
@@ -94,98 +52,160 @@ class Checkpoints:
     Args:
         directory: holds them; made when needed.
         keep: which of them stay.
+        run_digest: of what the run is; written into each checkpoint and compared when one is opened.
+            None, and checkpoints of earlier versions, are not compared.
     """
 
-    def __init__(self, directory: Path, keep: Keep | None = None) -> None:
+    def __init__(
+        self, directory: Path, keep: Keep | None = None, *, run_digest: str | None = None
+    ) -> None:
         self.directory = Path(directory).absolute()
         self.keep = keep or Keep()
+        self.run_digest = run_digest
         if self.keep.last < 1:
-            raise ValueError(f"keep.last is {self.keep.last}, but at least 1 is wanted")
+            raise ValueError(f"keep.last is {self.keep.last}, but it must be at least 1")
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending; none of them has been verified."""
-        if not self.directory.exists():
-            return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
+        return sorted(int(path.name) for path in self._named(_STEP) if _is_ours(path))
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
         return self.directory / str(step)
 
-    def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
+    def check_free(self, step: int, every: int, last: int) -> None:
+        """Looks, before the steps are made, whether each checkpoint can be saved.
+
+        Args:
+            step: where the run goes on.
+            every: steps between checkpoints.
+            last: its last step.
+
+        Raises:
+            CheckpointError: something foreign lies where one of them belongs.
+        """
+        for path in self._named(_STEP):
+            number = int(path.name)
+            if step < number <= last and (number % every == 0 or number == last):
+                self._check_place(number)
+
+    def _check_place(self, step: int) -> None:
+        path = self.path(step)
+        if os.path.lexists(path) and not _is_ours(path):
+            raise CheckpointError(
+                f"{path} is in the way: the checkpoint of step {step} belongs there, but it is none; "
+                "move it elsewhere"
+            )
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        metrics: dict[str, float] | None = None,
+        *,
+        evaluated: bool = True,
+    ) -> None:
         """Writes a checkpoint, then removes those that `keep` does not want. A step once saved stays.
 
         Args:
             step: its name.
             state: pytree of arrays.
             metrics: numbers of the evaluation at this step, by which `keep.best` chooses.
+            evaluated: False where the step is still to be evaluated, see `record`.
+
+        Raises:
+            CheckpointError: something that is no checkpoint lies in its place.
+            OSError: it cannot be written. The other checkpoints are as before.
         """
+        self._check_place(step)
         if self.path(step).exists():
             return
         if jax.process_count() > 1:
             # pmap gives each process a state of its own devices; Orbax wants one over all of them.
-            state = jax.tree.map(_over_all_devices, state)
-        saving = self.directory / f".saving-{step}"
+            state = jax.tree.map(over_all_devices, state)
+        saving = self.directory / f".jaxcv-saving-{step}"
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self.directory.glob(".*-*"):
-                shutil.rmtree(leftover)
+            self.clean()
             saving.mkdir()
         multihost_utils.sync_global_devices(f"saving {step}")
         with _orbax() as checkpointer:
             checkpointer.save(saving / _ARRAYS, state)
         leaves = leaf_digests(state)  # Gathers sharded arrays: a call for all processes.
         if jax.process_index() == 0:
-            self._write_manifest(saving, step, leaves, metrics or {})
+            self._write_manifest(saving, step, leaves, metrics or {}, evaluated)
+            sync_tree(saving)
             os.replace(saving, self.path(step))
+            sync(self.directory)
             self._prune()
         multihost_utils.sync_global_devices(f"saved {step}")
 
     def _write_manifest(
-        self, directory: Path, step: int, leaves: dict[str, Any], metrics: dict[str, float]
+        self,
+        directory: Path,
+        step: int,
+        leaves: dict[str, Any],
+        metrics: dict[str, float],
+        evaluated: bool,
     ) -> None:
-        files = sorted(p for p in directory.rglob("*") if p.is_file())
         body = {
             "step": step,
-            "metrics": {name: float(value) for name, value in metrics.items()},
-            "files": {p.relative_to(directory).as_posix(): _file_digest(p) for p in files},
+            "run_digest": self.run_digest,
+            "evaluated": evaluated,
+            "metrics": _floats(metrics),
+            "files": manifests.file_digests(directory),
             "leaves": leaves,
         }
-        with (directory / _MANIFEST).open("w") as file:
-            json.dump({"digest": _body_digest(body), **body}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        manifests.write_manifest(directory, body)
 
-    def manifest(self, step: int) -> dict[str, Any]:
+    def record(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds the evaluation of a step to its checkpoint, then removes those that `keep` does not want.
+
+        Args:
+            step: saved with `evaluated=False`.
+            metrics: numbers of the evaluation, by which `keep.best` chooses.
+        """
+        if jax.process_index() == 0:
+            body = self.manifest(step)
+            body |= {"evaluated": True, "metrics": _floats(metrics)}
+            manifests.write_manifest(self.path(step), body)
+            self._prune()
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether nothing is left to evaluate at the step of a checkpoint; processes agree.
+
+        Raises:
+            CheckpointError: see `manifest`.
+        """
+        evaluated = jax.process_index() > 0 or self.manifest(step).get("evaluated", True)
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(evaluated)))
+
+    def manifest(self, step: int) -> Body:
         """Reads a manifest and verifies its own digest.
 
         Raises:
-            CheckpointError: where it is missing, no JSON, or changed since it was written.
+            CheckpointError: where it is missing, no manifest, or changed since it was written.
         """
-        path = self.path(step) / _MANIFEST
-        try:
-            manifest = json.loads(path.read_bytes())
-            digest = manifest.pop("digest")
-        except FileNotFoundError:
-            raise CheckpointError(f"{path} is missing") from None
-        except (ValueError, KeyError, AttributeError):
-            raise CheckpointError(f"{path} is damaged: no valid manifest") from None
-        if digest != _body_digest(manifest):
-            raise CheckpointError(f"{path} is damaged: its digest differs")
-        return manifest
+        return manifests.read_manifest(self.path(step), step)
 
-    def verify(self, step: int) -> dict[str, Any]:
-        """Compares every file of a checkpoint with its digest; gives the manifest.
+    def verify(self, step: int) -> Body:
+        """Compares every file of a checkpoint with its digest; returns the manifest.
 
         Raises:
             CheckpointError: naming the first file that is missing, changed or not in the manifest.
         """
-        manifest, root = self.manifest(step), self.path(step)
-        for name, digest in manifest["files"].items():
-            if not (root / name).is_file():
-                raise CheckpointError(f"{root / name} is missing")
-            if _file_digest(root / name) != digest:
-                raise CheckpointError(f"{root / name} is damaged: its digest differs")
+        manifest = self.manifest(step)
+        manifests.verify_files(self.path(step), manifest)
+        return manifest
+
+    def _verify_of_this_run(self, step: int) -> Body:
+        manifest = self.verify(step)
+        found = manifest.get("run_digest")
+        if None not in (found, self.run_digest) and found != self.run_digest:
+            raise CheckpointError(
+                f"{self.path(step)} is the checkpoint of another run: its configuration has the digest "
+                f"{found}, that of this run {self.run_digest}"
+            )
         return manifest
 
     def restore(self, like: State, step: int) -> State:
@@ -193,30 +213,46 @@ class Checkpoints:
 
         Args:
             like: pytree of `jax.ShapeDtypeStruct` or arrays with the structure, shapes, dtypes and
-                shardings wanted.
+                shardings of the result.
             step: which one.
 
         Raises:
-            CheckpointError: where it is damaged, or holds other shapes or dtypes than `like`.
+            CheckpointError: where it is damaged, of another run, or holds other shapes or dtypes than
+                `like`.
         """
-        manifest = self.verify(step)
+        leaves = self._verify_of_this_run(step)["leaves"]
+        unexpected = dict(leaves)
         for path, leaf in jax.tree_util.tree_leaves_with_path(like):
-            found = manifest["leaves"].pop(jax.tree_util.keystr(path), None)
+            found = unexpected.pop(jax.tree_util.keystr(path), None)
             if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 continue
             wanted = {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
             if found is None or wanted != {k: found[k] for k in wanted}:
                 raise CheckpointError(
                     f"{self.path(step)} does not fit this run: {jax.tree_util.keystr(path)} is "
-                    f"{_shown(found)} there, but {_shown(wanted)} is wanted"
+                    f"{shown_leaf(found)} there, but {shown_leaf(wanted)} here"
                 )
-        if manifest["leaves"]:
-            name = next(iter(manifest["leaves"]))
+        if unexpected:
             raise CheckpointError(
-                f"{self.path(step)} does not fit this run: it holds {name}, which the run has not"
+                f"{self.path(step)} does not fit this run: it holds {next(iter(unexpected))}, which the "
+                "run has not"
             )
         with _orbax() as checkpointer:
-            return checkpointer.restore(self.path(step) / _ARRAYS, like)
+            state = checkpointer.restore(self.path(step) / _ARRAYS, like)
+        self._compare_leaves(step, leaves, leaf_digests(state))
+        return state
+
+    def _compare_leaves(
+        self, step: int, written: dict[str, Any], found: dict[str, dict[str, Any]]
+    ) -> None:
+        """Raises CheckpointError where arrays that were read are not those that were written."""
+        for name, leaf in found.items():
+            digest = written.get(name, {}).get("sha256", "none")
+            if leaf["sha256"] != digest:
+                raise CheckpointError(
+                    f"{self.path(step)} is damaged: {name} has the digest {leaf['sha256']}, but the "
+                    f"manifest says {digest}"
+                )
 
     def shapes(self, step: int) -> dict[str, Any]:
         """The arrays of a checkpoint as nested dicts of `jax.ShapeDtypeStruct`, {} for empty parts."""
@@ -229,28 +265,32 @@ class Checkpoints:
 
         Args:
             step: which one.
-            shapes: what is wanted of `shapes(step)`.
+            shapes: a part of `shapes(step)`.
 
         Raises:
-            CheckpointError: where the checkpoint is damaged.
+            CheckpointError: where the checkpoint is damaged, or of another run.
         """
         import orbax.checkpoint as ocp
 
-        self.verify(step)
+        leaves = self._verify_of_this_run(step)["leaves"]
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(
+            parts = checkpointer.restore(
                 self.path(step) / _ARRAYS,
                 args=ocp.args.PyTreeRestore(
                     item=shapes, restore_args=restore_args, partial_restore=True
                 ),
             )
+        # A field of a dataclass is a key of a dict here.
+        written = {as_key(name): leaf for name, leaf in leaves.items()}
+        self._compare_leaves(step, written, leaf_digests(parts))
+        return parts
 
     def restore_newest(self, like: State) -> State | None:
-        """Reads the newest checkpoint that is whole, or gives None; damaged ones are set aside.
+        """Reads the newest checkpoint that is whole, None without any; damaged ones are set aside.
 
         Raises:
-            CheckpointError: where a whole checkpoint holds other shapes or dtypes than `like`.
+            CheckpointError: where a whole checkpoint is another run's, see `restore`.
         """
         step = self.newest_whole()
         return None if step is None else self.restore(like, step)
@@ -303,10 +343,26 @@ class Checkpoints:
             kept |= {self.best_step()}  # type: ignore[arg-type]
         for step in set(steps) - kept:
             # Renamed first: a kill half-way through must not leave half a checkpoint behind.
-            removing = self.directory / f".removing-{step}"
-            os.replace(self.path(step), removing)
-            shutil.rmtree(removing)
+            os.replace(self.path(step), self.directory / f".jaxcv-removing-{step}")
+        self.clean()
+
+    def clean(self) -> None:
+        """Deletes what was being written or removed when a process was killed."""
+        for path in self._named(_UNFINISHED):
+            if path.is_dir() and not path.is_symlink():
+                # What cannot be deleted now is tried again at the next save.
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _named(self, pattern: re.Pattern[str]) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        return [path for path in self.directory.iterdir() if pattern.fullmatch(path.name)]
 
 
-def _shown(leaf: dict[str, Any] | None) -> str:
-    return "absent" if leaf is None else f"{leaf['dtype']}{leaf['shape']}"
+def _is_ours(path: Path) -> bool:
+    """Whether a directory is a checkpoint, whole or damaged: it holds arrays or a manifest."""
+    return path.is_dir() and any(os.path.lexists(path / name) for name in (_ARRAYS, manifests.FILE))
+
+
+def _floats(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -16,6 +16,7 @@ import flax.linen as nn
 import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from jaxcv.atomic import write_text
 from jaxcv.errors import UsageError, nearest
 from jaxcv.json_file import JSONFileError, read_json
 from jaxcv.train.experiment import Experiment
@@ -207,7 +208,7 @@ def write_config(path: Path, experiment: Experiment) -> None:
     """
     wanted = json.loads(json.dumps(to_json(experiment)))
     if not path.exists():
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
     try:
         found = read_json(path)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jax
 
+from jaxcv.atomic import write_text
+
 PACKAGES = (
     "jaxcv",
     "jax",
@@ -61,7 +63,7 @@ def write_environment(workdir: Path) -> None:
     """Writes environment.json into a work directory; of several processes the first does."""
     if jax.process_index() == 0:
         text = json.dumps(collect_environment(), indent=2)
-        (workdir / "environment.json").write_text(text + "\n")
+        write_text(workdir / "environment.json", text + "\n")
 
 
 def _processor() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,24 +24,42 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jaxcv.atomic import write_text
 from jaxcv.train.task import Headline
 
 Row = dict[str, Any]
 # TensorBoard itself looks for news only every 30 seconds.
 _FLUSH_SECONDS = 10.0
+# Of the bar on a terminal, which costs a millisecond.
+_REFRESH_SECONDS = 0.2
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Reads metrics.jsonl; a last line that a kill cut short is left out."""
-    rows: list[Row] = []
-    if not path.exists():
-        return rows
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """Reads metrics.jsonl; a last line that a kill cut short is left out.
+
+    Raises:
+        ValueError: another line is damaged; the message says which.
+    """
+    try:
+        *lines, cut_short = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = [_row(line) for line in lines]
+    if None in rows:
+        raise ValueError(
+            f"{path} is damaged: line {rows.index(None) + 1} is no row of a run's metrics; delete that "
+            "line, and the run goes on without it"
+        )
+    return [row for row in (*rows, _row(cut_short)) if row is not None]
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(row, dict) and type(row.get("step")) is int and type(row.get("split")) is str
+    return row if whole else None
 
 
 def rows_until(workdir: Path, step: int) -> list[Row]:
@@ -55,20 +75,26 @@ class MetricLog:
     Args:
         workdir: where metrics.jsonl and tensorboard/ lie.
         step: rows after this step, left by a run that was killed, are removed.
+        evaluated: False removes those of the evaluation of this step too: it is made again.
     """
 
-    def __init__(self, workdir: Path, step: int) -> None:
-        path = workdir / "metrics.jsonl"
-        self.rows = rows_until(workdir, step)
+    def __init__(self, workdir: Path, step: int, *, evaluated: bool = True) -> None:
+        self.rows = [
+            row
+            for row in rows_until(workdir, step)
+            if evaluated or row["step"] < step or row["split"] == "train"
+        ]
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        replacement = path.with_suffix(".new")
-        replacement.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        replacement.replace(path)
-        self._file = path.open("a")
+        self._path = workdir / "metrics.jsonl"
+        self._open()
         self._directory, self._step = workdir / "tensorboard", step
         self._flushed = time.monotonic()
+
+    def _open(self) -> None:
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._file = self._path.open("a")
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
@@ -76,9 +102,24 @@ class MetricLog:
         self.rows.append(row)
         if not self._writes:
             return
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        if self._is_in_place():
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        else:  # deleted or replaced by somebody: all rows are still known here
+            self._file.close()
+            self._open()
         self._write_event(step, split, values)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def sync(self) -> None:
+        """Waits until all rows have reached the medium: a checkpoint that is saved then is not without."""
+        if self._writes:
+            os.fsync(self._file.fileno())
 
     def _write_event(self, step: int, split: str, values: dict[str, Any]) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -120,6 +161,12 @@ class MetricLog:
                 self._events.close()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich's own ends the process here, unsaved."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class ProgressLine:
     """A live bar on a terminal; elsewhere a plain line per logged row.
 
@@ -128,6 +175,10 @@ class ProgressLine:
         step: where it starts.
         images_per_step: global batch size.
         headlines: the task's; of those that training rows have, the loss and the first are shown.
+
+    Attributes:
+        failure: what went wrong when something was last shown: a terminal that was closed, a pipe whose
+            reader has gone, a full disk. Nothing more is shown then.
     """
 
     def __init__(
@@ -139,9 +190,10 @@ class ProgressLine:
     ) -> None:
         self._total, self._step, self._images_per_step = total_steps, step, images_per_step
         self._names = ["loss", *(h.name for h in headlines if h.name not in ("loss", "count"))]
+        self.failure: OSError | None = None
         self._first: int | None = None  # where the clock started
         self._started = self._seconds = 0.0
-        self._console = Console(
+        self._console = _Console(
             file=sys.stderr,
             quiet=jax.process_index() > 0,
             force_jupyter=False,  # plain lines in a notebook, not a block of HTML for each
@@ -155,9 +207,12 @@ class ProgressLine:
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=self._console,
+                auto_refresh=False,  # by a thread, where nobody would hear of an error
             )
             self._task = self._bar.add_task("train", total=total_steps, completed=step, status="")
-            self._bar.start()
+            self._refreshed = 0.0
+            with self._showing():
+                self._bar.start()
 
     def step(self, step: int, metrics: Any) -> None:
         """Notes that a dispatch has been made. The first one compiles, so the clock starts after it."""
@@ -167,15 +222,20 @@ class ProgressLine:
             self._first, self._started = step, time.perf_counter()
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+            if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
+                self._refresh()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Within, the clock stands still: evaluating and saving is no training time."""
-        self._seconds += time.perf_counter() - self._started
+        running = self._first is not None
+        if running:
+            self._seconds += time.perf_counter() - self._started
         try:
             yield
         finally:
-            self._started = time.perf_counter()
+            if running:
+                self._started = time.perf_counter()
 
     @property
     def images_per_second(self) -> float:
@@ -196,6 +256,7 @@ class ProgressLine:
         status = "  ".join([*shown, f"{speed:,.0f} images/s"])
         if self._bar is not None:
             self._bar.update(self._task, status=status)
+            self._refresh()
             return
         left = (self._total - self._step) * self._images_per_step / speed
         eta = f"{left:.0f} s left" if math.isfinite(left) else ""
@@ -203,13 +264,31 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         """Prints a line without disturbing the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        elif not self._console.quiet:
-            # A plain line needs nothing of the console's, which takes longer.
-            print(text, file=self._console.file, flush=True)
+        with self._showing():
+            if self.failure is not None or self._console.quiet:
+                return
+            if self._bar is not None:
+                self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            else:
+                # A plain line needs nothing of the console's, which takes longer.
+                print(text, file=self._console.file, flush=True)
+
+    def _refresh(self) -> None:
+        self._refreshed = time.monotonic()
+        if self._bar is not None and self.failure is None:
+            with self._showing():
+                self._bar.refresh()
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """Within, output that fails is noted, and ends nothing: the run saves first."""
+        try:
+            yield
+        except OSError as error:
+            self.failure = self.failure or error
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
         if self._bar is not None:
-            self._bar.stop()
+            with self._showing():
+                self._bar.stop()

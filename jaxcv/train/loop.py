@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
-from jaxcv.errors import Interrupted
+from jaxcv.atomic import remove_leftovers
+from jaxcv.signals import NotedSignals
 from jaxcv.train.agreement import check_agreement, from_first, on_first, settings_of
 from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.config_file import to_json, write_config
 from jaxcv.train.environment import write_environment
-from jaxcv.train.evaluation import (
-    check_deciding_metrics,
-    evaluate_state,
-    make_evaluator,
-    scalars,
-)
-from jaxcv.train.experiment import EarlyStopping, Experiment, Runtime
+from jaxcv.train.evaluation import check_deciding_metrics, evaluate_state, make_evaluator
+from jaxcv.train.experiment import Experiment, Runtime
 from jaxcv.train.feed import Feed, ResidentFeed
 from jaxcv.train.fitting import fit_to_data
-from jaxcv.train.logging import MetricLog, ProgressLine, Row, rows_until
+from jaxcv.train.logging import MetricLog, ProgressLine, rows_until
+from jaxcv.train.recorder import Recorder, Results, stops_early
 from jaxcv.train.run import Run, open_run
 from jaxcv.train.run_card import keep_run_card
 from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
-from jaxcv.train.task import Headline
+from jaxcv.train.stopping import RunLock, agreed_stop, stopped
 from jaxcv.train.window import Packing, Window
-
-Results = dict[str, dict[str, Any]]
 
 # What the steps of one dispatch may compute: seconds on a CPU.
 _DISPATCH_OPERATIONS = 10**11
@@ -58,116 +48,118 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
     Raises:
         ValueError: before anything is written, where the experiment does not fit together, the data,
             the machine, or the work directory.
+        LockError: another process trains in the work directory, or it was deleted meanwhile.
         NonFiniteError: after `max_skipped` non-finite updates in a row.
-        Interrupted: on SIGTERM or SIGINT, after saving at the next step boundary.
+        Interrupted: on SIGTERM, SIGINT or SIGHUP, or when nobody reads what is shown any more, after
+            saving at the next step boundary.
+        OutputError: when nothing can be shown any more, likewise.
 
     Example:
         >>> from jaxcv.configs import digits_lenet
         >>> train(digits_lenet.experiment(), "runs/digits")  # doctest: +SKIP
     """
-    # Everything is opened and checked before the first byte is written.
     workdir = Path(workdir)
-    check_agreement(settings_of(experiment, runtime or Runtime()))
-    run = open_run(experiment, runtime, workdir)
-    check_agreement(to_json(run.data))
-    experiment = run.experiment  # with what is settled when a run starts
-    feed, evaluate = run.train_feed(), make_evaluator(run)
-    checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep)
-    begun = from_first((workdir / "config.json").exists())
-    if begun:
-        on_first(lambda: keep_identity(workdir, run))
+    with NotedSignals() as signals, RunLock(workdir) as lock:
+        # Everything is opened and checked before the first byte is written.
+        check_agreement(settings_of(experiment, runtime or Runtime()))
+        run = open_run(experiment, runtime, workdir)
+        check_agreement(to_json(run.data))
+        experiment = run.experiment  # with what is settled when a run starts
+        feed, evaluate = run.train_feed(), make_evaluator(run)
+        state = None
+        if not from_first((workdir / "config.json").exists()):
+            state = run.create_state()
+            check_deciding_metrics(experiment, evaluate, state)
 
-    # The newest whole checkpoint, or step 0. The step alone says where the data go on.
-    newest = checkpoints.newest_whole()
-    if newest is None:
-        state = fit_to_data(run, run.create_state())
-    else:
-        state = checkpoints.restore(run.create_state(to_restore=True), newest)
-    step, total_steps = int(state.step), run.total_steps
-    if step >= total_steps or stops_early(experiment.early_stopping, rows_until(workdir, step)):
-        return evaluate_state(evaluate, state)
-    check_deciding_metrics(experiment, evaluate, state)
-    if not begun:
-        on_first(lambda: keep_identity(workdir, run))
-    write_environment(workdir)
-    log = MetricLog(workdir, step)
+        # Which run this is: the directory says so, or this is its start.
+        lock.take()
+        run_digest = on_first(lambda: keep_identity(workdir, run))
+        checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep, run_digest=run_digest)
+        if jax.process_index() == 0:
+            remove_leftovers(workdir)
+            checkpoints.clean()
 
-    # From here on the devices are busy, and the host only reports.
-    eval_every = experiment.eval_every or max(run.data.train.count // experiment.batch_size, 1)
-    checkpoint_every = experiment.checkpoint_every or eval_every
-    intervals = (experiment.log_every, eval_every, checkpoint_every)
-    pack = Packing()
-    advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
-    window = Window(experiment.task, experiment.max_skipped, pack, int(state.skipped))
-    rate = experiment.optimizer.rate(total_steps)
-    progress = ProgressLine(total_steps, step, experiment.batch_size, experiment.task.headlines)
-    results: Results = {}
+        # The newest whole checkpoint, or step 0. The step alone says where the data go on.
+        newest = checkpoints.newest_whole()
+        if newest is None:
+            state = fit_to_data(run, state or run.create_state())
+        else:
+            state = checkpoints.restore(run.create_state(to_restore=True), newest)
+        step, total_steps = int(state.step), run.total_steps
+        evaluated = newest is None or checkpoints.is_evaluated(newest)
+        stopping = stops_early(experiment.early_stopping, rows_until(workdir, step))
+        if evaluated and (step >= total_steps or stopping):
+            return evaluate_state(evaluate, state)
 
-    def report(step: int) -> None:
-        row = window.row()
-        row["learning_rate"] = float(rate(step - 1 - window.skipped))
-        row["bad_records"] = len(feed.batches.bad_records)
-        log.write(step, "train", {**row, **progress.speed()})
-        progress.show(row)
-
-    reporting = False
-    with closing_all(progress, log), signals_deferred() as received:
-        while step < total_steps:
-            boundary = next_multiple(step, *intervals)
-            state, metrics, count = advance(state, step, min(boundary, total_steps) - step)
-            if reporting:  # of the steps before, now that the devices have the next to make
-                report(step)
-            step += count
-            window.add(step, metrics)
-            progress.step(step, metrics)
-
-            last = step == total_steps
-            evaluating = last or step % eval_every == 0
-            stop_signal = agreed_signal(received, step % experiment.log_every == 0)
-            saving = last or step % checkpoint_every == 0 or stop_signal is not None
-            reporting = step % experiment.log_every == 0
-            if not evaluating and not saving:
-                continue  # the row waits until the devices have their next dispatch
-
-            report(step)
+        # From here on the devices are busy, and the host only reports.
+        eval_every = experiment.eval_every or max(run.data.train.count // experiment.batch_size, 1)
+        checkpoint_every = experiment.checkpoint_every or eval_every
+        intervals = (experiment.log_every, eval_every, checkpoint_every)
+        checkpoints.check_free(step, checkpoint_every, total_steps)
+        write_environment(workdir)
+        pack = Packing()
+        advance = make_advance(run, feed, steps_per_dispatch(run, feed, state, intervals), pack)
+        recorder = Recorder(
+            run=run,
+            workdir=workdir,
+            lock=lock,
+            checkpoints=checkpoints,
+            log=MetricLog(workdir, step, evaluated=evaluated),
+            progress=ProgressLine(
+                total_steps, step, experiment.batch_size, experiment.task.headlines
+            ),
+            window=Window(experiment.task, experiment.max_skipped, pack, int(state.skipped)),
+            evaluate_variables=evaluate,
+            bad_records=feed.batches.bad_records,
+        )
+        recorder.reach(step, state, evaluating=not evaluated)
+        with recorder:
+            if not evaluated:  # the run ended between a checkpoint and its evaluation
+                recorder.evaluate(saved=True)
             reporting = False
-            with progress.paused():
+            while step < total_steps and not recorder.stopping:
+                boundary = next_multiple(step, *intervals)
+                before = step
+                state, metrics, count = advance(state, step, min(boundary, total_steps) - step)
+                step += count
+                last = step == total_steps
+                evaluating = last or step % eval_every == 0
+                recorder.reach(step, state, evaluating=evaluating)
+                signals.defer()  # now that there is something to save
+                if reporting:  # of the steps before, now that the devices have the next to make
+                    recorder.report(before)
+                recorder.add(metrics)
+
+                reporting = step % experiment.log_every == 0
+                stop = agreed_stop(signals.received, recorder.progress.failure, reporting)
+                saving = last or stop or step % checkpoint_every == 0
+                if not evaluating and not saving:
+                    continue  # the row waits until the devices have their next dispatch
+
+                # Saved first: what goes wrong in the evaluation costs no step.
+                recorder.report(step)
+                reporting = False
+                if saving:
+                    recorder.save()
+                if stop:
+                    raise stopped(stop, step)
                 if evaluating:
-                    results = evaluate_state(evaluate, state)
-                    log_results(step, results, experiment.task.headlines, log, progress)
-                stopping = evaluating and stops_early(experiment.early_stopping, log.rows)
-                if saving or stopping:
-                    checkpoints.save(step, state, metrics_at(step, log.rows))
-            if stop_signal is not None:
-                raise Interrupted(stop_signal, step)
-            if stopping:
-                progress.say(f"step {step}  stopped early by {experiment.early_stopping}")
-                break
-    return results
+                    recorder.evaluate(saved=bool(saving))
+            # What has arrived since the last step began.
+            stop = agreed_stop(signals.received, recorder.progress.failure, at_log_row=True)
+            if stop:
+                raise stopped(stop, step)
+    return recorder.results
 
 
-def keep_identity(workdir: Path, run: Run) -> None:
-    """Writes config.json and run.json, or compares those that are there with the run.
+def keep_identity(workdir: Path, run: Run) -> str:
+    """Writes config.json and run.json, or compares those that are there with the run; returns its digest.
 
     Raises:
         ValueError: it is the directory of another experiment, or the data have changed since.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     write_config(workdir / "config.json", run.experiment)
-    keep_run_card(workdir, run.data, accept=run.runtime.data_changed == "accept")
-
-
-def log_results(
-    step: int,
-    results: Results,
-    headlines: Sequence[Headline],
-    log: MetricLog,
-    progress: ProgressLine,
-) -> None:
-    """Logs and shows the numbers of an evaluation."""
-    for split, summary in results.items():
-        log.write(step, split, scalars(summary))
-        progress.say(f"step {step}  {split}  {shown(scalars(summary), headlines)}")
+    return keep_run_card(workdir, run.data, accept=run.runtime.data_changed == "accept").run
 
 
 def steps_per_dispatch(run: Run, feed: Feed, state: TrainState, intervals: tuple[int, ...]) -> int:
@@ -229,92 +221,3 @@ def make_advance(
 def next_multiple(step: int, *intervals: int) -> int:
     """The least number above `step` that is a multiple of one of the intervals."""
     return min((step // interval + 1) * interval for interval in intervals)
-
-
-def stops_early(rule: EarlyStopping, rows: list[Row]) -> bool:
-    """Whether the logged evaluations say that the run is over: so a resumed run stops alike.
-
-    Raises:
-        ValueError: where no evaluation has the rule's metric.
-    """
-    if rule.patience is None:
-        return False
-    split, _, name = rule.metric.partition("/")
-    evaluated = [row for row in rows if row["split"] == split]
-    if evaluated and name not in evaluated[-1]:
-        raise ValueError(
-            f"early_stopping.metric is {rule.metric!r}, but the evaluation has "
-            f"{sorted(set(evaluated[-1]) - {'step', 'split'})}"
-        )
-    best, waited = math.inf, 0
-    for row in evaluated:
-        value = row[name] if rule.mode == "min" else -row[name]
-        waited += 1
-        if value < best - rule.min_change:  # False for NaN: it is never an improvement
-            best, waited = value, 0
-    return waited >= rule.patience
-
-
-def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
-    """The numbers logged at a step, as "split/name"."""
-    return {
-        f"{row['split']}/{name}": value
-        for row in rows
-        if row["step"] == step
-        for name, value in row.items()
-        if isinstance(value, int | float) and name != "step"
-    }
-
-
-def shown(values: dict[str, float], headlines: Sequence[Headline]) -> str:
-    """A line of the headlines among the values."""
-    return "  ".join(f"{h.name} {values[h.name]:.4g}" for h in headlines if h.name in values)
-
-
-@contextmanager
-def signals_deferred() -> Iterator[list[int]]:
-    """Within, SIGTERM and SIGINT are noted in the list instead of ending the process.
-
-    A second SIGINT ends it at once. Outside the main thread signals stay as they are.
-    """
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    try:
-        previous = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # Python allows handlers in the main thread alone.
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def agreed_signal(received: list[int], at_log_row: bool) -> int | None:
-    """The signal on which all processes stop at this step, or None.
-
-    One process decides for itself at any step. Several ask one another, which takes time, so only
-    where a row is logged: one that stopped alone would leave the others waiting for ever.
-    """
-    mine = received[0] if received else 0
-    if jax.process_count() == 1:
-        return mine or None
-    if not at_log_row:
-        return None
-    return int(multihost_utils.process_allgather(np.int32(mine)).max()) or None
-
-
-@contextmanager
-def closing_all(*things: Any) -> Iterator[None]:
-    """Closes each at the end, whatever happened."""
-    try:
-        yield
-    finally:
-        for thing in things:
-            thing.close()

@@ -245,7 +245,9 @@ def open_workdir(
     else:
         splits = Splits(experiment.data, card.data, runtime.data_changed == "accept")
         run = _run(experiment, runtime, open_devices(runtime), card.data, splits, workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", run.experiment.keep)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", run.experiment.keep, run_digest=None if card is None else card.run
+    )
     steps = checkpoints.steps()
     if not steps:
         raise SetupError(f"{workdir} holds no checkpoint; train first")

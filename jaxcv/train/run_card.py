@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jaxcv.atomic import write_text
 from jaxcv.json_file import read_json
 from jaxcv.train.checks import SetupError
 from jaxcv.train.config_file import ConfigError, from_json, to_json
@@ -106,7 +107,7 @@ def write_run_card(workdir: Path, card: RunCard) -> None:
     """Writes run.json."""
     body = to_json(card)
     text = json.dumps({"digest": json_digest(body), **body}, indent=2)
-    (workdir / "run.json").write_text(text + "\n")
+    write_text(workdir / "run.json", text + "\n")
 
 
 def json_digest(value: Any) -> str:

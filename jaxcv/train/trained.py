@@ -10,6 +10,7 @@ from jaxcv.train.checkpoint import Checkpoints
 from jaxcv.train.checks import SetupError
 from jaxcv.train.config_file import read_config
 from jaxcv.train.experiment import Experiment
+from jaxcv.train.run_card import read_run_card
 from jaxcv.train.state import Variables
 
 
@@ -42,7 +43,7 @@ class TrainedModel:
         if not workdir.is_dir():
             raise SetupError(f"there is no directory {workdir}, which should hold a trained run")
         experiment = read_config(workdir / "config.json")
-        checkpoints = Checkpoints(workdir / "checkpoints")
+        checkpoints = _checkpoints(workdir)
         steps = checkpoints.steps()
         if not steps:
             raise SetupError(f"{workdir} holds no checkpoint; train that run first")
@@ -57,8 +58,13 @@ class TrainedModel:
         Raises:
             CheckpointError: where the checkpoint is damaged.
         """
-        checkpoints = Checkpoints(self.workdir / "checkpoints")
+        checkpoints = _checkpoints(self.workdir)
         return _joined(checkpoints.read(self.step, self._shapes_in_checkpoint))
+
+
+def _checkpoints(workdir: Path) -> Checkpoints:
+    card = read_run_card(workdir)
+    return Checkpoints(workdir / "checkpoints", run_digest=None if card is None else card.run)
 
 
 def _joined(parts: dict[str, Any]) -> Variables:

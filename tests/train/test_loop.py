@@ -27,7 +27,8 @@ from jaxcv.train import (
 )
 from jaxcv.train.checkpoint import leaf_digests
 from jaxcv.train.logging import read_rows
-from jaxcv.train.loop import metrics_at, next_multiple, stops_early
+from jaxcv.train.loop import next_multiple
+from jaxcv.train.recorder import metrics_at, stops_early
 
 EXPERIMENT = Experiment(
     data=Synthetic(num_examples=60, num_test_examples=25, image_size=8, channels=1, num_classes=3),

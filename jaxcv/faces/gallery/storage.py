@@ -28,6 +28,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from jaxcv.atomic import TEMPORARY, sync, write_bytes
 from jaxcv.faces.gallery.contract import Entry, GalleryError, check_subject
 from jaxcv.faces.gallery.encryption import DecryptionError, Key, digest
 from jaxcv.faces.gallery.header import (
@@ -44,8 +45,9 @@ from jaxcv.faces.gallery.header import (
 logger = logging.getLogger(__name__)
 
 _EMBEDDINGS, _ENTRIES = KINDS
-_WRITING = f".{HEADER}.writing"
-_OURS = re.compile(rf"gallery-\d{{8,}}\.({'|'.join(map(re.escape, KINDS))})|{re.escape(_WRITING)}")
+_GENERATION = re.compile(rf"gallery-\d{{8,}}\.({'|'.join(map(re.escape, KINDS))})")
+# Cut short by a kill; the second is what earlier versions called it.
+_UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}.*|{re.escape(f'.{HEADER}.writing')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,21 +168,19 @@ class Storage:
             name = file_name(generation, kind)
             if key is not None:
                 data = key.encrypt(data, context(header, name))
-            _write_file(self.directory / name, data)
+            write_bytes(self.directory / name, data, mode=0o600)
             files[name] = digest(data)
-        _fsync_directory(self.directory)
         header = complete(header, files)
-        _write_file(self.directory / _WRITING, json.dumps(header, indent=1).encode() + b"\n")
-        os.replace(self.directory / _WRITING, self.directory / HEADER)
+        data = json.dumps(header, indent=1).encode() + b"\n"
+        write_bytes(self.directory / HEADER, data, mode=0o600)
         self._seen = header["digest"]
-        _fsync_directory(self.directory)
 
     def _header(self) -> dict[str, Any] | None:
         path = self.directory / HEADER
         try:
             return parse_header(path, path.read_bytes())
         except FileNotFoundError:
-            orphans = sorted(p.name for p in self._ours() if p.name != _WRITING)
+            orphans = sorted(p.name for p in self._files(_GENERATION))
         if orphans:
             raise GalleryError(f"{path} is missing, but {orphans[0]} is there")
         return None
@@ -218,16 +218,17 @@ class Storage:
         except DecryptionError as error:
             raise GalleryError(f"{path} cannot be decrypted: {error}") from None
 
-    def _ours(self) -> list[Path]:
-        return [path for path in self.directory.iterdir() if _OURS.fullmatch(path.name)]
+    def _files(self, pattern: re.Pattern[str]) -> list[Path]:
+        return [path for path in self.directory.iterdir() if pattern.fullmatch(path.name)]
 
     def _sweep(self, header: dict[str, Any] | None) -> None:
         kept = set() if header is None else set(header["files"])
-        leftovers = [path for path in self._ours() if path.name not in kept]
+        leftovers = [path for path in self._files(_GENERATION) if path.name not in kept]
+        leftovers += self._files(_UNFINISHED)
         for path in leftovers:
             path.unlink()
         if leftovers:
-            _fsync_directory(self.directory)
+            sync(self.directory)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -277,22 +278,3 @@ def _entries(path: Path, data: bytes, header: dict[str, Any]) -> tuple[Entry, ..
         entries.append(Entry(id=number, subject=check_subject(subject), source=source))
         last = number
     return tuple(entries)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Writes a file that only its owner can read, down to the medium."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fsync_directory(directory: Path) -> None:
-    if os.name == "nt":  # where a directory cannot be opened
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jaxcv.atomic import replacing, write_text
 from jaxcv.data import Source
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
@@ -154,7 +155,9 @@ def _rows(
         boxes, scores, classes = found.boxes[sure], found.scores[sure], found.classes[sure]
         labels = [f"{names[c]} {score:.2f}" for c, score in zip(classes, scores)]
         drawn = folder / "images" / f"{stem}.jpg"
-        Image.fromarray(draw_boxes(image, boxes, labels, palette[classes])).save(drawn, quality=92)
+        picture = Image.fromarray(draw_boxes(image, boxes, labels, palette[classes]))
+        with replacing(drawn) as part:
+            picture.save(part, quality=92)
         height, width = image.shape[:2]
         table.add(file, (height, width), boxes, scores, classes)
         yield {
@@ -167,4 +170,4 @@ def _rows(
                 for box, score, c in zip(boxes, scores, classes)
             ],
         }
-    (folder / "detections.json").write_text(json.dumps(table.content()) + "\n")
+    write_text(folder / "detections.json", json.dumps(table.content()) + "\n")

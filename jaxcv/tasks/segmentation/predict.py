@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from jaxcv.atomic import replacing
 from jaxcv.data import fit_image
 from jaxcv.data.fit import placement
 from jaxcv.drawing.index_maps import overlay, write_index_map
@@ -88,8 +89,10 @@ def _rows(
         if index_map.dtype == np.uint8:
             write_index_map(paths[0], index_map, palette)
         else:
-            Image.fromarray(index_map.astype(np.uint16)).save(paths[0])
-        Image.fromarray(overlay(image, index_map, palette)).save(paths[1], quality=92)
+            with replacing(paths[0]) as part:
+                Image.fromarray(index_map.astype(np.uint16)).save(part)
+        with replacing(paths[1]) as part:
+            Image.fromarray(overlay(image, index_map, palette)).save(part, quality=92)
         counts = np.bincount(index_map.ravel(), minlength=len(names))
         yield {
             "file": file,

@@ -15,6 +15,7 @@ from jaxcv.report.presentation import presentation_of
 from jaxcv.tasks import Classification
 from jaxcv.train import (
     Adam,
+    CheckpointError,
     Checkpoints,
     ConfigError,
     EarlyStopping,
@@ -29,6 +30,7 @@ from jaxcv.train import (
     train,
 )
 from jaxcv.train.data_card import changes, describe, fingerprint
+from jaxcv.train.manifest import read_manifest, write_manifest
 from jaxcv.train.run_card import json_digest, read_run_card, write_run_card
 
 COLORS = {"apple": (220, 20, 20), "banana": (230, 220, 30), "cherry": (90, 0, 60)}
@@ -173,11 +175,24 @@ def test_where_data_lie_and_when_they_were_written_does_not_matter(copy, tmp_pat
 
 def test_a_run_of_an_earlier_version_gets_its_card_when_it_goes_on(copy):
     (copy / "run" / "run.json").unlink()
+    for checkpoint in (copy / "run" / "checkpoints").iterdir():
+        body = read_manifest(checkpoint, int(checkpoint.name))
+        write_manifest(checkpoint, {**body, "run_digest": None})
     run, state = open_workdir(copy / "run", ONE)
     assert evaluate_state(make_evaluator(run), state)["test"]["count"] == 6
     assert not (copy / "run" / "run.json").exists()
     train(run.experiment, copy / "run", ONE)
-    assert run.class_names == ("apple", "banana", "cherry")
+    assert read_run_card(copy / "run").data.class_names == ("apple", "banana", "cherry")
+
+
+def test_a_checkpoint_of_another_run_is_refused(copy, tmp_path):
+    """Of equal shapes, on the same data, under a manifest of its own."""
+    data = Folder(root=str(copy / "data"))
+    train(experiment(data, seed=1), tmp_path / "other", ONE)
+    shutil.rmtree(copy / "run" / "checkpoints" / "30")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "30", copy / "run" / "checkpoints" / "30")
+    with pytest.raises(CheckpointError, match="is the checkpoint of another run.*digest"):
+        open_workdir(copy / "run", ONE)
 
 
 def test_an_edited_configuration_is_noticed(copy):

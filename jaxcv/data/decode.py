@@ -3,10 +3,11 @@
 Every encoded image of every source goes through `decode_image`. What it returns is always a uint8
 array [H, W, C] with C = 1 or 3. What it does on the way:
 
-- Format: JPEG, PNG, GIF, WebP, BMP, TIFF, PPM/PGM/PBM. Anything else raises.
+- Format: JPEG, PNG, GIF, WebP, BMP, TIFF, PPM/PGM/PBM; AVIF, JPEG 2000, HEIC and JPEG XL where Pillow
+  or an installed plug-in decodes them (see `formats`). Anything else raises.
 - Several frames (GIF, WebP, TIFF, APNG, MPO): the first.
 - EXIF orientation: applied (`apply_exif=False` keeps the stored order); EXIF that cannot be read
-  counts as none. A TIFF's orientation tag belongs to the format and is always applied.
+  counts as none. A TIFF's or HEIC's orientation belongs to the format and is always applied.
 - 8-bit grey: as it is. 1-bit: 0 and 255. Palette: looked up.
 - Alpha, or a colour declared transparent: laid over a uniform `background` (255: white).
 - 16-bit grey (PNG, TIFF, PGM): round(v / 257), so that 0 -> 0 and 65535 -> 255; no transparency.
@@ -33,31 +34,10 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
-# Named here, so that they are imported here and not by the first thread that decodes.
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from jaxcv.data.formats import accepted_formats, advice
 
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        GifImagePlugin.GifImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        PpmImagePlugin.PpmImageFile,
-    )
-)
 MAX_PIXELS = 50_000_000
 
 _ORIENTATION_TAG = 0x0112
@@ -175,7 +155,7 @@ def decode_with(
     if not data:
         raise DecodeError(record, "the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=accepted_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise DecodeError(
@@ -197,8 +177,8 @@ def decode_with(
     except Image.UnidentifiedImageError:
         raise DecodeError(
             record,
-            f"not a whole image of a known format ({', '.join(FORMATS)}); "
-            f"{len(data)} bytes starting with {data[:12]!r}",
+            f"not a whole image of a known format ({', '.join(accepted_formats())}); "
+            f"{len(data)} bytes starting with {data[:12]!r}{advice(data)}",
         ) from None
     except Exception as error:
         # Pillow's parsers raise OSError, SyntaxError, ValueError, struct.error and, on hostile

@@ -11,6 +11,7 @@ import numpy as np
 from jaxcv.data.fit import View
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
+from jaxcv.names import name_bytes
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -210,4 +211,4 @@ def stratified_split(
 
 
 def _place(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{name}")).digest()

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from jaxcv.data.decode import FORMATS, exif_orientation
+from jaxcv.data.decode import exif_orientation
+from jaxcv.data.formats import accepted_formats
 
 BoxesOn = Literal["upright", "stored"]
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
@@ -51,7 +52,7 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
     """
     try:
         with Image.open(
-            io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
+            io.BytesIO(file) if isinstance(file, bytes) else file, formats=accepted_formats()
         ) as image:
             orientation = exif_orientation(image)
             width, height = image.size

@@ -8,8 +8,10 @@ import numpy as np
 
 from jaxcv.data.detection.marked_files import MarkedFiles, MarkedFileSource, Marks
 from jaxcv.data.detection.voc_file import XML_SUFFIXES, VOCAnnotation, read_voc
-from jaxcv.data.files import existing_folder, files_by_name, listed_names, nearest_name
+from jaxcv.data.finding import existing_folder, files_by_name
+from jaxcv.data.name_lists import check_disjoint, listed_names
 from jaxcv.data.source import Source, Split, check_split, stratified_split
+from jaxcv.names import nearest_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class VOCDetection(MarkedFiles):
         files of all splits, sorted.
       images: folder of the images.
       annotations: folder of the XML files.
-      train_list: text file with one name a line, such as "ImageSets/Main/train.txt".
+      train_list: text file with one name per line, such as "ImageSets/Main/train.txt"; see
+        `listed_names`. No name may be in two lists.
       validation_list: likewise.
       test_list: likewise.
       one_based: whether coordinates are VOC's, as above; False takes them as they are, for tools
@@ -109,13 +112,15 @@ class VOCDetection(MarkedFiles):
                     "another test_fraction"
                 )
             return names
-        wanted = lists[split]
-        if wanted:
-            return sorted(set(listed_names(root / wanted, known, "XML file")))
-        others = [file for part, file in lists.items() if file and part != split]
-        left_out = {
-            name for file in others for name in listed_names(root / file, known, "XML file")
+        listed = {
+            f"{part} ({file})": listed_names(root / file, known, "XML file")
+            for part, file in lists.items()
+            if file
         }
+        check_disjoint(listed)
+        if lists[split]:
+            return sorted(listed[f"{split} ({lists[split]})"])
+        left_out = {name for names in listed.values() for name in names}
         names = [name for name in known if name not in left_out]
         if not names:
             raise ValueError(
@@ -128,7 +133,7 @@ class VOCDetection(MarkedFiles):
     ) -> dict[str, pathlib.Path]:
         """The image of each XML file, by name."""
         folder = existing_folder(root / self.images)
-        images = files_by_name(folder)
+        images = files_by_name(folder, companions=folder.samefile(root / self.annotations))
         missing = [name for name in files if name not in images]
         if missing:
             raise ValueError(

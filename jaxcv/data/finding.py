@@ -1,0 +1,330 @@
+"""Which files are pictures: the one rule of training, prediction and enrolment.
+
+A picture is a regular file that has the suffix of a format that can be read here (`formats`), or no
+suffix, or that of a format that cannot be read, but the first bytes of one that can. Folders are
+searched to any depth. Links are followed, to files and to folders; what is reached twice counts once.
+What systems leave behind (`__MACOSX`, `._x.png`, `Thumbs.db`, hidden folders) is passed over in
+silence. Of everything else that is passed over, one line in the log says how much, and why.
+"""
+
+import functools
+import logging
+import os
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from jaxcv.data.formats import HEAD, SUFFIXES, UNREADABLE, format_of
+from jaxcv.names import printable
+
+logger = logging.getLogger(__name__)
+
+# Left by Windows, macOS, Synology, QNAP, Linux and picture managers; in lower case.
+_SYSTEM = frozenset(
+    {
+        *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+        *("$recycle.bin", "recycler", "system volume information", "lost+found", "__pycache__"),
+        *("__macosx", ".ds_store", "icon\r", "network trash folder", "temporary items"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+        *("picasa.ini", "zbthumbnail.info", "pspbrwse.jbf"),
+    }
+)
+# After a dot, what follows is a suffix if it looks like one: not in "Dr. Who" or "2024.05.12 10.30".
+_SUFFIX = re.compile(r".+(\.[a-z][a-z0-9_~-]{0,11})", re.DOTALL)
+
+
+def is_system(name: str) -> bool:
+    """Whether a system or program left a file or folder of this name behind."""
+    return name.startswith("._") or name.lower() in _SYSTEM
+
+
+def file_suffix(name: str) -> str:
+    """The suffix of a file's name in lower case, with its dot; "" where it has none."""
+    found = _SUFFIX.fullmatch(name.lower())
+    return found[1] if found else ""
+
+
+def stem(name: str, suffixes: frozenset[str] = SUFFIXES) -> str:
+    """A name or path without its suffix, if that is one of `suffixes`."""
+    suffix = file_suffix(name.rpartition("/")[2])
+    return name[: -len(suffix)] if suffix in suffixes else name
+
+
+class PassedOver:
+    """How many files are passed over, by reason, and the first of each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, reason: str, path: str, count: int = 1) -> None:
+        """Notes files; `path` is the first of them."""
+        self._counts[reason] += count
+        self._first[reason] = min(path, self._first.get(reason, path))
+
+    def update(self, other: "PassedOver") -> None:
+        """Notes what another has noted."""
+        for reason, count in other._counts.items():
+            self.add(reason, other._first[reason], count)
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __str__(self) -> str:
+        """`3 files passed over: 2 .txt (a/x.txt), 1 no picture (a/y)`, or ""."""
+        parts = [
+            f"{count} {printable(reason)} ({printable(self._first[reason])})"
+            for reason, count in sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        total = sum(self._counts.values())
+        return f"{total} file{'s' * (total > 1)} passed over: {', '.join(parts)}" if parts else ""
+
+    def hint(self) -> str:
+        """The same at the end of an error message."""
+        return f"; {self}" if self else ""
+
+    def say(self, folder: str | os.PathLike[str]) -> None:
+        """Writes one line to the log, once in a process, where anything was passed over."""
+        if self:
+            _say_once(f"{printable(os.fspath(folder))}: {self}")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    logger.warning("%s", text)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files below a folder.
+
+    Attributes:
+      files: paths relative to the folder that was searched, with forward slashes, sorted.
+      passed_over: the other files.
+      real: real path by relative path, of the files that are reached through a link.
+    """
+
+    files: list[str] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    real: dict[str, str] = field(default_factory=dict)
+
+    def real_paths(self, root: str | os.PathLike[str]) -> Iterator[str]:
+        """The real path of each file, `root` being the folder that was searched."""
+        top = os.path.realpath(root)
+        for file in self.files:
+            yield self.real.get(file) or os.path.join(top, *file.split("/"))
+
+
+def find_files(
+    root: str | os.PathLike[str],
+    name: str = "",
+    suffixes: frozenset[str] = SUFFIXES,
+    *,
+    companions: bool = False,
+) -> Found:
+    """Finds the files with some suffixes, by default pictures, below root/name.
+
+    Only where there are links does it ask the file system more than what the folders hold.
+
+    Args:
+      root: what paths are relative to.
+      name: folder in it, or "".
+      suffixes: of the files, in lower case.
+      companions: files of other kinds are expected beside them, and not counted as passed over.
+    """
+    found = Found()
+    real_root = os.path.realpath(root)
+    top = os.path.join(real_root, name) if name else real_root
+    linked = os.path.realpath(top) != top
+    # (path relative to the root, path, real path, whether a link led there)
+    waiting = [(name, os.path.join(root, name), os.path.realpath(top), linked)]
+    seen: set[str] = set()
+    folder_links: list[tuple[str, str]] = []
+    file_links: list[tuple[str, str]] = []
+    while waiting or folder_links:
+        if not waiting:  # Links come after all else, so that a file's own path is the one found.
+            relative, path = min(folder_links, key=lambda link: (link[0].count("/"), link[0]))
+            folder_links.remove((relative, path))
+            waiting.append((relative, path, os.path.realpath(path), True))
+        relative, path, place, linked = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            with os.scandir(path) as scanned:
+                entries = list(scanned)
+        except OSError as error:
+            reason = f"folder that cannot be read: {error.strerror}"
+            found.passed_over.add(reason, relative or os.fspath(path))
+            continue
+        for entry in entries:
+            name, link = entry.name, entry.is_symlink()
+            inner = f"{relative}/{name}" if relative else name
+            if is_system(name):
+                continue
+            if _is(entry.is_dir):
+                if name.startswith("."):
+                    continue
+                if link:
+                    folder_links.append((inner, entry.path))
+                else:
+                    waiting.append((inner, entry.path, os.path.join(place, name), linked))
+                continue
+            why = _refusal(entry, suffixes, companions)
+            if why:
+                found.passed_over.add(why, inner)
+            elif why is None and link:
+                file_links.append((inner, entry.path))
+            elif why is None:
+                found.files.append(inner)
+                if linked:
+                    found.real[inner] = os.path.join(place, name)
+    _add_links(found, file_links, real_root)
+    found.files.sort()
+    return found
+
+
+def _add_links(found: Found, links: list[tuple[str, str]], root: str) -> None:
+    """Adds files that links lead to, unless they have been found already."""
+    if not links:
+        return
+    places = set(found.real_paths(root))
+    for relative, path in sorted(links):
+        place = os.path.realpath(path)
+        if place in places:
+            found.passed_over.add("linked twice", relative)
+            continue
+        places.add(place)
+        found.files.append(relative)
+        found.real[relative] = place
+
+
+def _refusal(entry: os.DirEntry[str], suffixes: frozenset[str], companions: bool) -> str | None:
+    """Why an entry that is no folder is passed over; "" in silence; None if it is not."""
+    suffix = file_suffix(entry.name)
+    known = suffix in suffixes
+    if entry.name.startswith("."):
+        return "hidden" if known else ""
+    if not _is(entry.is_file):
+        if not known and companions:
+            return ""
+        return "broken link" if entry.is_symlink() else "no regular file"
+    if known:
+        return None
+    if suffixes != SUFFIXES:
+        return "" if companions else suffix or "without suffix"
+    if suffix == "" or suffix in UNREADABLE:
+        if is_picture(entry.path):
+            return None
+        if suffix in UNREADABLE:
+            package = UNREADABLE[suffix].package
+            return (
+                f"{suffix}, which needs {package}" if package else f"{suffix}, which Pillow lacks"
+            )
+        return "" if companions else "no picture"
+    return "" if companions else suffix
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """What a method of `os.DirEntry` says; False for links that lead in a circle, or nowhere."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the first bytes of a picture in a format that is read here."""
+    try:
+        with open(path, "rb") as file:
+            found = format_of(file.read(HEAD))
+    except OSError:
+        return False
+    return found is not None and found.readable
+
+
+def folders_in(root: str | os.PathLike[str]) -> list[str]:
+    """Names of the folders in a folder that hold what people put there, sorted."""
+    with os.scandir(root) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and not is_system(entry.name) and _is(entry.is_dir)
+        )
+
+
+def loose_files(root: str | os.PathLike[str]) -> list[str]:
+    """Names of the pictures that lie in a folder itself, in none of its folders; sorted."""
+    with os.scandir(root) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not is_system(entry.name)
+            and not _is(entry.is_dir)
+            and _refusal(entry, SUFFIXES, True) is None
+        )
+
+
+def existing_folder(name: str | os.PathLike[str]) -> pathlib.Path:
+    """A folder by its name; ValueError where there is none."""
+    root = pathlib.Path(name).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    return root
+
+
+def files_by_name(
+    root: pathlib.Path,
+    ending: str = "",
+    without: str | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
+    *,
+    companions: bool = True,
+) -> dict[str, pathlib.Path]:
+    """Files below a folder, by default pictures, by their path in it, less file suffix and `ending`.
+
+    Args:
+      root: the folder.
+      ending: end of the names, before the file's suffix, that is no part of the name; files whose
+        names end otherwise are passed over.
+      without: files whose names end so are passed over.
+      suffixes: of the files, in lower case.
+      companions: files of other kinds are expected beside them.
+
+    Returns:
+      Paths by name, sorted.
+    """
+    listing = find_files(root, suffixes=suffixes, companions=companions)
+    listing.passed_over.say(root)
+    found: dict[str, pathlib.Path] = {}
+    for path in listing.files:
+        name = stem(path, suffixes)
+        if not name.endswith(ending) or (without and name.endswith(without)):
+            continue
+        name = name.removesuffix(ending)
+        if name in found:
+            raise ValueError(
+                f"{root / path}: there is {found[name].name} of the same name beside it; which of "
+                "the two is meant cannot be told"
+            )
+        found[name] = root / path
+    return dict(sorted(found.items()))
+
+
+def check_once(paths: Iterable[tuple[str, str]], what: str) -> None:
+    """Refuses one file under two names.
+
+    Args:
+      paths: (name, real path) of each file.
+      what: what two names of a file would be, such as "two classes".
+
+    Raises:
+      ValueError: naming both.
+    """
+    names: dict[str, str] = {}
+    for name, place in paths:
+        first = names.setdefault(place, name)
+        if first != name:
+            raise ValueError(f"{first} and {name} are one file, {place}, in {what}")

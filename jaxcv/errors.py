@@ -1,8 +1,11 @@
 """Errors that a person is to read, and the words that help to write them."""
 
 import difflib
+import logging
 import signal
 from collections.abc import Collection
+
+from jaxcv.names import printable
 
 
 class UsageError(ValueError):
@@ -36,5 +39,17 @@ def nearest(word: str, known: Collection[str], what: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error without its line breaks, and `printable`."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def show_log() -> None:
+    """Shows warnings of the log on the terminal, `printable`: they quote names and texts of files."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")

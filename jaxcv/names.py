@@ -2,13 +2,16 @@
 
 import difflib
 import re
+import string
 import unicodedata
 import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
 # Marks of no width at the end of a name: zero-width blanks, byte order mark, directions, soft hyphen.
-_UNSEEN = " \u200b\u200c\u200d\u2060\ufeff\u00ad\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+_UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+_BLANKS = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")  # Unicode's category Zs
+_ENDS = string.whitespace + "\x1c\x1d\x1e\x1f\x85\u2028\u2029" + _UNSEEN
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Joiners are seen in what they join: Persian and Indic words, emoji.
 _JOINERS = "\u200c\u200d"
@@ -26,7 +29,7 @@ def normal_name(text: str) -> str:
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    return " ".join(text.split()).strip(_UNSEEN)
+    return _BLANKS.sub(" ", text).strip(_ENDS)
 
 
 def class_name(text: str) -> str:

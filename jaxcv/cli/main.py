@@ -5,14 +5,14 @@ work, so that `--help` answers at once.
 """
 
 import importlib
-import logging
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxcv.convolution.large_pages import use_large_pages
-from jaxcv.errors import Interrupted, nearest, one_line
+from jaxcv.errors import Interrupted, nearest, one_line, show_log
 
 # By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
 _MODULES = {
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(train_usage(), end="")
         return 0 if words[1:] else 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    show_log()
     try:
         command = nearest(words[0], COMMANDS, "command")
         module = importlib.import_module(f"jaxcv.cli.{_MODULES[command]}")
@@ -103,4 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launch(*command: str) -> NoReturn:
     """Runs `main` as the whole process: of a command, if it is fixed, and the process's own words."""
     use_large_pages(one_arena="--onednn" in sys.argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding must not end a command that prints a name.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main([*command, *sys.argv[1:]]))

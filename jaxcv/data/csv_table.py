@@ -14,6 +14,7 @@ from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
+from jaxcv.names import class_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ class CSV:
     def _labels(
         self, path: pathlib.Path, rows: list[tuple[int, dict[str, str]]]
     ) -> tuple[np.ndarray, tuple[str, ...]]:
-        texts = [row[self.label_column].strip() for _, row in rows]
+        texts = [class_name(row[self.label_column]) for _, row in rows]
         if self.regression:
             for (line, _), text in zip(rows, texts):
                 if not _is_number(text):

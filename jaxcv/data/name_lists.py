@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from jaxcv.data.finding import stem
-from jaxcv.names import nearest_name, normal_name, printable
+from jaxcv.names import nearest_name, normal_name
 
 _BYTE_ORDER_MARKS = {  # The longer first: one begins with another.
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -79,14 +79,12 @@ def listed_names(
         name = index.find(text) or index.find_before_columns(text)
         if not name:
             hint = nearest_name(stem(text), known)
-            raise ValueError(f"{where} there is no {what} {printable(text)!r}{hint}")
+            raise ValueError(f"{where} there is no {what} {text!r}{hint}")
         if len(name) > 1:
             meant = " and ".join(ascii(each) for each in name)
             raise ValueError(f"{where} {text!a} may mean {meant}; which cannot be told")
         if name[0] in names:
-            raise ValueError(
-                f"{where} {printable(name[0])!r} is listed already, in line {names[name[0]]}"
-            )
+            raise ValueError(f"{where} {name[0]!r} is listed already, in line {names[name[0]]}")
         names[name[0]] = number
     return list(names)
 
@@ -107,7 +105,7 @@ class _Index:
         text = text.removeprefix("./")
         found: dict[str, None] = {}
         for name in dict.fromkeys((text, stem(text))):
-            exact = [name] if name in self._exact else self._by_form.get(normal_name(name), [])
+            exact = [name] if name in self._exact else self._by_form.get(normal_name(name), ())
             found.update(dict.fromkeys(exact))
         return tuple(found)
 
@@ -141,7 +139,7 @@ def check_disjoint(parts: Mapping[str, Collection[str]]) -> None:
     for (first, names), (second, others) in itertools.combinations(parts.items(), 2):
         common = sorted(set(names) & set(others))
         if common:
-            some = ", ".join(repr(printable(os.fspath(name))) for name in common[:3])
+            some = ", ".join(repr(os.fspath(name)) for name in common[:3])
             raise ValueError(
                 f"{first} and {second} have {len(common)} of {len(set(names))} and "
                 f"{len(set(others))} names in common: {some}{', ...' * (len(common) > 3)}; no image "

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.names import class_name
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoTable:
@@ -78,7 +80,7 @@ def _read(file: pathlib.Path, time: int, size: int) -> CocoTable:
         raise ValueError(f"{file}: there are no images in it ('images' is empty)")
     if not categories.ids:
         raise ValueError(f"{file}: there are no classes in it ('categories' is empty)")
-    names = categories.texts("name")
+    names = [class_name(name) for name in categories.texts("name")]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{file}: two categories are called {twice!r}; rename one of them")

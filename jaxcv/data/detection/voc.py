@@ -11,7 +11,7 @@ from jaxcv.data.detection.voc_file import XML_SUFFIXES, VOCAnnotation, read_voc
 from jaxcv.data.finding import existing_folder, files_by_name
 from jaxcv.data.name_lists import check_disjoint, listed_names
 from jaxcv.data.source import Source, Split, check_split, stratified_split
-from jaxcv.names import nearest_name
+from jaxcv.names import class_name, nearest_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,8 @@ class VOCDetection(MarkedFiles):
         images = self._images(root, {name: files[name] for name in names})
         read = files if self.class_names is None else names
         found = {name: read_voc(files[name]) for name in read}
-        class_names = self.class_names
-        if class_names is None:
+        class_names = tuple(map(class_name, self.class_names or ()))
+        if self.class_names is None:
             class_names = tuple(sorted({label for each in found.values() for label in each.labels}))
         if not class_names:
             raise ValueError(

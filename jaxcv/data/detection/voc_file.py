@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
+from jaxcv.names import class_name
+
 XML_SUFFIXES = frozenset({".xml"})
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = {"0": False, "1": True}
@@ -62,7 +64,7 @@ def read_voc(path: pathlib.Path) -> VOCAnnotation:
 
 
 def _label(element: ElementTree.Element, name: str) -> str:
-    label = (element.findtext("name") or "").strip()
+    label = class_name(element.findtext("name") or "")
     if not label:
         raise ValueError(f"{name} has no <name> that tells its class")
     return label

@@ -12,7 +12,7 @@ from jaxcv.data.files import FileSource
 from jaxcv.data.finding import find_files, folders_in, stem
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.name_lists import text_lines
-from jaxcv.names import class_name, nearest_name, printable
+from jaxcv.names import class_name, nearest_name
 
 # A picture as the list names it: person, number.
 _Picture = tuple[str, int]
@@ -151,7 +151,7 @@ def _line(path: pathlib.Path, number: int, text: str, people: Mapping[str, list[
         readings = list(_readings(columns, people))
         if len(readings) > 1:
             raise ValueError(
-                f"{path}, line {number}: {printable(text)!r} may mean more than one pair of people; "
+                f"{path}, line {number}: {text!r} may mean more than one pair of people; "
                 "divide its columns by tabs"
             )
         columns = readings[0] if readings else columns

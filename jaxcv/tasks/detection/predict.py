@@ -16,6 +16,7 @@ from PIL import Image
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
+from jaxcv.names import without_surrogates
 from jaxcv.predict.images import unique_stems
 from jaxcv.train.batch import preprocess_batch
 from jaxcv.train.run import Run
@@ -142,7 +143,7 @@ def _rows(
                 for box, score, c in zip(boxes, scores, classes)
             ],
         }
-    (folder / "detections.json").write_text(json.dumps(table.content()) + "\n")
+    (folder / "detections.json").write_text(json.dumps(without_surrogates(table.content())) + "\n")
 
 
 class CocoTable:

@@ -123,6 +123,7 @@ def find_files(
     suffixes: frozenset[str] = SUFFIXES,
     *,
     companions: bool = False,
+    once: bool = True,
 ) -> Found:
     """Finds the files with some suffixes, by default pictures, below root/name.
 
@@ -133,25 +134,30 @@ def find_files(
       name: folder in it, or "".
       suffixes: of the files, in lower case.
       companions: files of other kinds are expected beside them, and not counted as passed over.
+      once: a file that links reach again is passed over; else only circles of links are cut.
     """
     found = Found()
     real_root = os.path.realpath(root)
     top = os.path.join(real_root, name) if name else real_root
     linked = os.path.realpath(top) != top
-    # (path relative to the root, path, real path, whether a link led there)
-    waiting = [(name, os.path.join(root, name), os.path.realpath(top), linked)]
+    # (path relative to the root, path, real path, whether a link led there, real paths above)
+    waiting: list[tuple[str, str, str, bool, tuple[str, ...]]] = [
+        (name, os.path.join(root, name), os.path.realpath(top), linked, ())
+    ]
     seen: set[str] = set()
-    folder_links: list[tuple[str, str]] = []
+    folder_links: list[tuple[str, str, tuple[str, ...]]] = []
     file_links: list[tuple[str, str]] = []
     while waiting or folder_links:
         if not waiting:  # Links come after all else, so that a file's own path is the one found.
-            relative, path = min(folder_links, key=lambda link: (link[0].count("/"), link[0]))
-            folder_links.remove((relative, path))
-            waiting.append((relative, path, os.path.realpath(path), True))
-        relative, path, place, linked = waiting.pop()
-        if place in seen:
+            link = min(folder_links, key=lambda link: (link[0].count("/"), link[0]))
+            folder_links.remove(link)
+            relative, path, above = link
+            waiting.append((relative, path, os.path.realpath(path), True, above))
+        relative, path, place, linked, above = waiting.pop()
+        if place in (seen if once else above):
             continue
         seen.add(place)
+        above = (*above, place)
         try:
             with os.scandir(path) as scanned:
                 entries = list(scanned)
@@ -160,40 +166,41 @@ def find_files(
             found.passed_over.add(reason, relative or os.fspath(path))
             continue
         for entry in entries:
-            name, link = entry.name, entry.is_symlink()
+            name, is_link = entry.name, entry.is_symlink()
             inner = f"{relative}/{name}" if relative else name
             if is_system(name):
                 continue
             if _is(entry.is_dir):
                 if name.startswith("."):
                     continue
-                if link:
-                    folder_links.append((inner, entry.path))
+                if is_link:
+                    folder_links.append((inner, entry.path, above))
                 else:
-                    waiting.append((inner, entry.path, os.path.join(place, name), linked))
+                    inner_place = os.path.join(place, name)
+                    waiting.append((inner, entry.path, inner_place, linked, above))
                 continue
             why = _refusal(entry, suffixes, companions)
             if why:
                 found.passed_over.add(why, inner)
-            elif why is None and link:
+            elif why is None and is_link:
                 file_links.append((inner, entry.path))
             elif why is None:
                 found.files.append(inner)
                 if linked:
                     found.real[inner] = os.path.join(place, name)
-    _add_links(found, file_links, real_root)
+    _add_links(found, file_links, real_root, once)
     found.files.sort()
     return found
 
 
-def _add_links(found: Found, links: list[tuple[str, str]], root: str) -> None:
-    """Adds files that links lead to, unless they have been found already."""
+def _add_links(found: Found, links: list[tuple[str, str]], root: str, once: bool) -> None:
+    """Adds files that links lead to, with `once` unless they have been found already."""
     if not links:
         return
     places = set(found.real_paths(root))
     for relative, path in sorted(links):
         place = os.path.realpath(path)
-        if place in places:
+        if once and place in places:
             found.passed_over.add("linked twice", relative)
             continue
         places.add(place)
@@ -296,7 +303,8 @@ def files_by_name(
     Returns:
       Paths by name, sorted.
     """
-    listing = find_files(root, suffixes=suffixes, companions=companions)
+    # Several names may share one file, such as an empty mask.
+    listing = find_files(root, suffixes=suffixes, companions=companions, once=False)
     listing.passed_over.say(root)
     found: dict[str, pathlib.Path] = {}
     for path in listing.files:

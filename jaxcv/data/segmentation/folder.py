@@ -140,27 +140,28 @@ class MaskFolder:
         for part, (images, masks) in folders.items():
             if (images is None) != (masks is None):
                 raise ValueError(f"give both {part}_images and {part}_masks, or neither")
-        given = {part for part in ("validation", "test") if folders[part][0] or lists[part]}
+        given = [part for part in ("validation", "test") if folders[part][0] or lists[part]]
         by_chance = "test" not in given
         if by_chance and (given or self.train_list):
             raise ValueError(
                 "where some parts are told by folders or lists, the test set must be too: give "
                 "test_images and test_masks, or test_list"
             )
-        check_split(
-            split, f"the folder {self.images}", ("train", "test", *sorted(given - {"test"}))
-        )
+        known = ("train", "test", *(part for part in given if part != "test"))
+        check_split(split, f"the folder {self.images}", known)
         if by_chance:
             return None
         whole = folders["train"]
-        where = {p: folders[p] if folders[p][0] else whole for p in ("train", *sorted(given))}
+        where = {p: folders[p] if folders[p][0] else whole for p in ("train", *given)}
         found = {part: self._found(*where[part]) for part in where}
         names = {
             part: listed_names(lists[part] or "", by_name) if lists[part] else list(by_name)
             for part, by_name in found.items()
         }
         if not self.train_list:
-            elsewhere = {n for part in given if where[part] == whole for n in names[part]}
+            elsewhere = {
+                n for part in given if lists[part] and where[part] == whole for n in names[part]
+            }
             names["train"] = [name for name in names["train"] if name not in elsewhere]
         # One file may have two names only where there are two folders.
         several = len(set(where.values())) > 1

@@ -12,7 +12,10 @@ from jaxcv.train import chosen_variables, open_workdir
 
 
 def predict(words: list[str]) -> int:
-    """`jaxcv predict DIR IMAGE ...`."""
+    """`jaxcv predict DIR IMAGE ...`.
+
+    The lines of the output are strict JSON, whatever files are called: see `file_fields`.
+    """
     presentation = presentation_at(words)
     images = tyro.conf.Positional[tuple[str, ...]]
     options = run_options(

@@ -23,7 +23,7 @@ from jaxcv.data.image_reader import ImageReader, read_file
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
-from jaxcv.names import class_name, nearest_name
+from jaxcv.names import class_name, nearest_name, printable
 
 
 class FileSource:
@@ -207,7 +207,7 @@ def class_folders(root: pathlib.Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for folder in folders_in(root):
-        name = class_name(folder)
+        name = class_name(folder) or printable(folder)
         if name in found:
             raise ValueError(
                 f"{root}: the folders {found[name]!a} and {folder!a} are both called {name!r}, only "

@@ -222,16 +222,17 @@ def _refusal(entry: os.DirEntry[str], suffixes: frozenset[str], companions: bool
         return None
     if suffixes != SUFFIXES:
         return "" if companions else suffix or "without suffix"
-    if suffix == "" or suffix in UNREADABLE:
-        if is_picture(entry.path):
-            return None
-        if suffix in UNREADABLE:
-            package = UNREADABLE[suffix].package
-            return (
-                f"{suffix}, which needs {package}" if package else f"{suffix}, which Pillow lacks"
-            )
-        return "" if companions else "no picture"
-    return "" if companions else suffix
+    if (suffix == "" or suffix in UNREADABLE) and is_picture(entry.path):
+        return None
+    return "" if companions and suffix not in UNREADABLE else other_kind(suffix)
+
+
+def other_kind(suffix: str) -> str:
+    """Why a file with a suffix that is no picture's, or that of one nothing here decodes, is none."""
+    if suffix not in UNREADABLE:
+        return suffix or "no picture"
+    package = UNREADABLE[suffix].package
+    return f"{suffix}, which needs {package or 'another build of Pillow'}"
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -4,15 +4,16 @@ One table for all: what `decode` lets Pillow open, which files count as pictures
 a message advises where a format needs a plug-in that is not installed.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import logging
 import re
 from dataclasses import dataclass
 
 # Named here, so that they are imported here and not by the first thread that decodes.
 from PIL import (  # noqa: F401
-    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Jpeg2KImagePlugin,
@@ -23,6 +24,11 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
     features,
 )
+
+with contextlib.suppress(ImportError):  # before Pillow 11.2
+    from PIL import AvifImagePlugin  # noqa: F401
+
+logger = logging.getLogger(__name__)
 
 # First bytes that `format_of` needs.
 HEAD = 32
@@ -51,7 +57,7 @@ class Format:
     @functools.cached_property
     def by_pillow(self) -> bool:
         """Whether this Pillow decodes it by itself."""
-        return bool(features.check(self.feature)) if self.feature else self.plugin is None
+        return self.feature in features.get_supported() if self.feature else self.plugin is None
 
     @functools.cached_property
     def readable(self) -> bool:
@@ -69,7 +75,7 @@ TABLE = (
     ),
     Format("PNG", (".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
     Format("GIF", (".gif",), rb"GIF8[79]a"),
-    Format("WEBP", (".webp",), rb"RIFF....WEBP"),
+    Format("WEBP", (".webp",), rb"RIFF....WEBP", feature="webp"),
     Format("BMP", (".bmp", ".dib"), rb"BM....\0\0\0\0"),
     Format("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
     Format("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s+[\d#]"),
@@ -116,7 +122,11 @@ def accepted_formats() -> tuple[str, ...]:
         if not each.readable:
             continue
         if not each.by_pillow and each.plugin is not None:
-            plugin = importlib.import_module(each.plugin)
+            try:
+                plugin = importlib.import_module(each.plugin)
+            except ImportError as error:
+                logger.warning("%s cannot be imported: %s", each.plugin, error)
+                continue
             if each.name == "HEIF":  # The others register themselves.
                 plugin.register_heif_opener()
         names.append(each.name)

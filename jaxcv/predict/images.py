@@ -12,7 +12,14 @@ import numpy as np
 
 from jaxcv.data import Batches
 from jaxcv.data.files import FileSource
-from jaxcv.data.finding import PassedOver, file_suffix, find_files, is_picture, is_system
+from jaxcv.data.finding import (
+    PassedOver,
+    file_suffix,
+    find_files,
+    is_picture,
+    is_system,
+    other_kind,
+)
 from jaxcv.data.formats import SUFFIXES
 from jaxcv.names import normal_name, printable
 from jaxcv.train.feed import StreamFeed
@@ -72,7 +79,7 @@ def _named(pattern: str, passed_over: PassedOver) -> list[str]:
         elif file_suffix(name) in SUFFIXES or is_picture(path):
             found.append(path)
         else:
-            passed_over.add(file_suffix(name) or "no picture", path)
+            passed_over.add(other_kind(file_suffix(name)), path)
     return found
 
 

@@ -173,8 +173,14 @@ def test_a_class_folder_without_a_picture_says_what_is_in_it(tmp_path):
         Folder(root=str(tmp_path)).open("train")
     with pytest.raises(ValueError, match=wanted):
         find_people([str(tmp_path)])
-    with pytest.raises(SetupError, match=r"bob names no image file; 2 files passed over: 2 \.pdf"):
-        find_images([str(tmp_path / "bob")])
+    for pattern in ("bob", "b*b", "bob/*.pdf"):
+        wanted = r" names no image file; 2 files passed over: 2 \.pdf"
+        with pytest.raises(SetupError, match=wanted):
+            find_images([str(tmp_path / pattern)])
+    if ".jxl" not in SUFFIXES:
+        (tmp_path / "bob" / "3.jxl").write_bytes(b"")
+        with pytest.raises(SetupError, match=r"1 \.jxl, which needs pillow-jxl-plugin \("):
+            find_images([str(tmp_path / "bob" / "*.jxl")])
 
 
 # ---- Links -------------------------------------------------------------------------------------
@@ -324,3 +330,16 @@ def test_a_format_without_its_plugin_is_named_with_the_cure():
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     with pytest.raises(DecodeError, match=r"it is HEIF: pip install pillow-heif"):
         decode_image(heic)
+
+
+def test_a_plugin_that_is_broken_ends_no_other_format(monkeypatch, caplog):
+    def import_module(name):
+        raise ImportError(f"{name}: lib.so.1 is missing")
+
+    for entry in TABLE:
+        monkeypatch.setitem(entry.__dict__, "readable", True)
+    monkeypatch.setattr("jaxcv.data.formats.importlib.import_module", import_module)
+    found = accepted_formats.__wrapped__()
+    assert "JPEG" in found
+    assert "JXL" not in found
+    assert "pillow_jxl cannot be imported: pillow_jxl: lib.so.1 is missing" in caplog.text

@@ -17,6 +17,11 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"
 
 
+def name_form(text: str) -> str:
+    """A text in Unicode's form NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def normal_name(text: str) -> str:
     r"""The form in which names are compared: Unicode's NFC, blanks at the ends dropped, others single.
 
@@ -27,8 +32,7 @@ def normal_name(text: str) -> str:
         >>> normal_name("Jose\u0301\u00a0 Luis\ufeff") == "José Luis"
         True
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+    text = name_form(text)
     return _BLANKS.sub(" ", text).strip(_ENDS)
 
 
@@ -105,8 +109,7 @@ def name_bytes(text: str) -> bytes:
 
     Equal to `text.encode()` for names in NFC that are UTF-8.
     """
-    text = text if text.isascii() else unicodedata.normalize("NFC", text)
-    return text.encode("utf-8", "surrogatepass")
+    return name_form(text).encode("utf-8", "surrogatepass")
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from jaxcv.data.formats import HEAD, SUFFIXES, UNREADABLE, format_of
-from jaxcv.names import printable
+from jaxcv.names import name_form, printable
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,8 @@ def find_files(
                 if linked:
                     found.real[inner] = os.path.join(place, name)
     _add_links(found, file_links, real_root, once)
-    found.files.sort()
+    # In one order, whichever Unicode form a file system gives names.
+    found.files.sort(key=lambda file: (name_form(file), file))
     return found
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import os
 import socket
+import unicodedata
 
 import numpy as np
 import pytest
@@ -272,6 +273,17 @@ def test_names_may_share_a_file_by_links(tmp_path):
     os.symlink("a", tmp_path / "b")
     os.symlink("..", tmp_path / "a" / "up")
     assert list(files_by_name(tmp_path)) == ["a/1", "a/2", "b/1", "b/2", "empty"]
+
+
+def test_the_order_of_files_does_not_depend_on_the_unicode_form(tmp_path):
+    every = ("e1.png", "é1.png", "f.png", "ez.png", "Éa.png", "猫.png")
+    orders = []
+    for form in ("NFC", "NFD"):
+        for name in every:
+            write(tmp_path / form / unicodedata.normalize(form, name))
+        found = find_files(tmp_path / form).files
+        orders.append([unicodedata.normalize("NFC", name) for name in found])
+    assert orders[0] == orders[1] == sorted(every)
 
 
 def test_one_photo_by_two_paths_comes_once(tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.finding import (
     Found,
-    PassedOver,
     check_once,
     existing_folder,
     find_files,
@@ -20,6 +19,7 @@ from jaxcv.data.finding import (
 )
 from jaxcv.data.fit import Fit, Size, View
 from jaxcv.data.image_reader import ImageReader, read_file
+from jaxcv.data.passed_over import PassedOver
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN

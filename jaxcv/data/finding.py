@@ -7,19 +7,16 @@ What systems leave behind (`__MACOSX`, `._x.png`, `Thumbs.db`, hidden folders) i
 silence. Of everything else that is passed over, one line in the log says how much, and why.
 """
 
-import functools
-import logging
+import heapq
 import os
 import pathlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from jaxcv.data.formats import HEAD, SUFFIXES, UNREADABLE, format_of
-from jaxcv.names import name_form, printable
-
-logger = logging.getLogger(__name__)
+from jaxcv.data.passed_over import PassedOver
+from jaxcv.names import name_form
 
 # Left by Windows, macOS, Synology, QNAP, Linux and picture managers; in lower case.
 _SYSTEM = frozenset(
@@ -50,50 +47,6 @@ def stem(name: str, suffixes: frozenset[str] = SUFFIXES) -> str:
     """A name or path without its suffix, if that is one of `suffixes`."""
     suffix = file_suffix(name.rpartition("/")[2])
     return name[: -len(suffix)] if suffix in suffixes else name
-
-
-class PassedOver:
-    """How many files are passed over, by reason, and the first of each."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-
-    def add(self, reason: str, path: str, count: int = 1) -> None:
-        """Notes files; `path` is the first of them."""
-        self._counts[reason] += count
-        self._first[reason] = min(path, self._first.get(reason, path))
-
-    def update(self, other: "PassedOver") -> None:
-        """Notes what another has noted."""
-        for reason, count in other._counts.items():
-            self.add(reason, other._first[reason], count)
-
-    def __bool__(self) -> bool:
-        return bool(self._counts)
-
-    def __str__(self) -> str:
-        """`3 files passed over: 2 .txt (a/x.txt), 1 no picture (a/y)`, or ""."""
-        parts = [
-            f"{count} {printable(reason)} ({printable(self._first[reason])})"
-            for reason, count in sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
-        ]
-        total = sum(self._counts.values())
-        return f"{total} file{'s' * (total > 1)} passed over: {', '.join(parts)}" if parts else ""
-
-    def hint(self) -> str:
-        """The same at the end of an error message."""
-        return f"; {self}" if self else ""
-
-    def say(self, folder: str | os.PathLike[str]) -> None:
-        """Writes one line to the log, once in a process, where anything was passed over."""
-        if self:
-            _say_once(f"{printable(os.fspath(folder))}: {self}")
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    logger.warning("%s", text)
 
 
 @dataclass(frozen=True)
@@ -145,36 +98,25 @@ def find_files(
         (name, os.path.join(root, name), os.path.realpath(top), linked, ())
     ]
     seen: set[str] = set()
-    folder_links: list[tuple[str, str, tuple[str, ...]]] = []
+    folder_links: list[tuple[int, str, str, tuple[str, ...]]] = []  # a heap: the nearest first
     file_links: list[tuple[str, str]] = []
     while waiting or folder_links:
         if not waiting:  # Links come after all else, so that a file's own path is the one found.
-            link = min(folder_links, key=lambda link: (link[0].count("/"), link[0]))
-            folder_links.remove(link)
-            relative, path, above = link
+            _, relative, path, above = heapq.heappop(folder_links)
             waiting.append((relative, path, os.path.realpath(path), True, above))
         relative, path, place, linked, above = waiting.pop()
         if place in (seen if once else above):
             continue
         seen.add(place)
         above = (*above, place)
-        try:
-            with os.scandir(path) as scanned:
-                entries = list(scanned)
-        except OSError as error:
-            reason = f"folder that cannot be read: {error.strerror}"
-            found.passed_over.add(reason, relative or os.fspath(path))
-            continue
-        for entry in entries:
+        for entry in _entries(path, relative, found.passed_over):
             name, is_link = entry.name, entry.is_symlink()
             inner = f"{relative}/{name}" if relative else name
-            if is_system(name):
-                continue
             if _is(entry.is_dir):
                 if name.startswith("."):
                     continue
                 if is_link:
-                    folder_links.append((inner, entry.path, above))
+                    heapq.heappush(folder_links, (inner.count("/"), inner, entry.path, above))
                 else:
                     inner_place = os.path.join(place, name)
                     waiting.append((inner, entry.path, inner_place, linked, above))
@@ -192,6 +134,16 @@ def find_files(
     # In one order, whichever Unicode form a file system gives names.
     found.files.sort(key=lambda file: (name_form(file), file))
     return found
+
+
+def _entries(path: str, relative: str, passed_over: PassedOver) -> list[os.DirEntry[str]]:
+    """What people put into a folder; none where it cannot be read, which is noted."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if not is_system(entry.name)]
+    except OSError as error:
+        passed_over.add(f"folder that cannot be read: {error.strerror}", relative or path)
+        return []
 
 
 def _add_links(found: Found, links: list[tuple[str, str]], root: str, once: bool) -> None:

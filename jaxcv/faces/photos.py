@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.files import class_folders
-from jaxcv.data.finding import PassedOver, check_once, find_files, folders_in, loose_files
+from jaxcv.data.finding import check_once, find_files, folders_in, loose_files
 from jaxcv.data.fit import fit_image
 from jaxcv.data.image_reader import ImageReader
+from jaxcv.data.passed_over import PassedOver
 from jaxcv.faces.alignment import aligned_face
 from jaxcv.faces.detector import FaceDetector, NoFaceError, SeveralFacesError
 

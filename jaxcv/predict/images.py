@@ -13,7 +13,6 @@ import numpy as np
 from jaxcv.data import Batches
 from jaxcv.data.files import FileSource
 from jaxcv.data.finding import (
-    PassedOver,
     file_suffix,
     find_files,
     is_picture,
@@ -21,6 +20,7 @@ from jaxcv.data.finding import (
     other_kind,
 )
 from jaxcv.data.formats import SUFFIXES
+from jaxcv.data.passed_over import PassedOver
 from jaxcv.names import normal_name, printable
 from jaxcv.train.feed import StreamFeed
 from jaxcv.train.run import Run, SetupError

@@ -11,15 +11,15 @@ import numpy as np
 from jaxcv.data.decode import MAX_PIXELS
 from jaxcv.data.finding import (
     Found,
-    check_once,
     existing_folder,
     find_files,
     folders_in,
     loose_files,
+    one_file,
 )
 from jaxcv.data.fit import Fit, Size, View
 from jaxcv.data.image_reader import ImageReader, read_file
-from jaxcv.data.passed_over import PassedOver
+from jaxcv.data.passed_over import PassedOver, say_once
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, SourceView, Split, check_split, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
@@ -82,8 +82,8 @@ class Folder:
     path below `root`). Classes are numbered in the order of their names, which are those of the
     folders as `class_name` brings them into one form; two folders of one name are refused. Files are
     found at any depth below the class folder; what counts as a picture, and what is passed over and
-    said, is told by `jaxcv.data.finding`. A file that links bring into two classes, or into training
-    and test set, is refused.
+    said, is told by `jaxcv.data.finding`. A file that links bring into training and test set is
+    refused; one in two classes is said.
 
     Attributes:
       root: the folder.
@@ -222,15 +222,20 @@ def class_folders(root: pathlib.Path) -> dict[str, str]:
 
 
 def _check_links(root: pathlib.Path, found: Found, other: pathlib.Path | None) -> None:
-    """Refuses a file that links bring into two classes, or into training and test set."""
+    """Refuses a file that links bring into training and test set; says which are in two classes."""
     if other is not None and other.exists() and other.samefile(root):
         raise ValueError(f"{root} and {other} are one folder; training and test set must differ")
     if not found.real:
         return
     ours = [(os.fspath(root / f), p) for f, p in zip(found.files, found.real_paths(root))]
-    check_once(ours, "two classes")
+    if twice := one_file(ours):
+        say_once(printable(f"{twice}, in two classes"))
     # A person's folder may be called "test", where `root` is both.
     if other is not None and other.is_dir() and not other.resolve().is_relative_to(root.resolve()):
         files = find_files(other)
-        theirs = [(os.fspath(other / f), p) for f, p in zip(files.files, files.real_paths(other))]
-        check_once([*ours, *theirs], "training and test set")
+        names = {place: name for name, place in ours}
+        for file, place in zip(files.files, files.real_paths(other)):
+            if place in names:
+                raise ValueError(
+                    f"{names[place]} and {other / file} are one file, {place}, in training and test set"
+                )

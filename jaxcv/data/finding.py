@@ -275,18 +275,15 @@ def files_by_name(
     return dict(sorted(found.items()))
 
 
-def check_once(paths: Iterable[tuple[str, str]], what: str) -> None:
-    """Refuses one file under two names.
+def one_file(paths: Iterable[tuple[str, str]]) -> str:
+    """Which of some files are one, under two names: `a and b are one file, /real/path`, or "".
 
     Args:
       paths: (name, real path) of each file.
-      what: what two names of a file would be, such as "two classes".
-
-    Raises:
-      ValueError: naming both.
     """
     names: dict[str, str] = {}
     for name, place in paths:
         first = names.setdefault(place, name)
         if first != name:
-            raise ValueError(f"{first} and {name} are one file, {place}, in {what}")
+            return f"{first} and {name} are one file, {place}"
+    return ""

@@ -46,9 +46,10 @@ class PassedOver:
     def say(self, folder: str | os.PathLike[str]) -> None:
         """Writes one line to the log, once in a process, where anything was passed over."""
         if self:
-            _say_once(f"{printable(os.fspath(folder))}: {self}")
+            say_once(f"{printable(os.fspath(folder))}: {self}")
 
 
 @functools.cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Writes a line to the log, once in a process."""
     logger.warning("%s", text)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.files import class_folders
-from jaxcv.data.finding import check_once, find_files, folders_in, loose_files
+from jaxcv.data.finding import find_files, folders_in, loose_files, one_file
 from jaxcv.data.fit import fit_image
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.passed_over import PassedOver
@@ -162,8 +162,7 @@ def find_people(folders: Iterable[str]) -> list[tuple[str, str]]:
             found.extend((person, str(root / file)) for file in photos.files)
             places.extend(photos.real_paths(root))
         passed_over.say(root)
-    check_once(
-        [(person, place) for (person, _), place in zip(found, places)], "the folders of two people"
-    )
+    if twice := one_file((person, place) for (person, _), place in zip(found, places)):
+        raise ValueError(f"{twice}, in the folders of two people")
     by_place = dict(zip(reversed(places), reversed(found)))  # of two paths to a file, the first
     return list(dict.fromkeys(by_place[place] for place in places))

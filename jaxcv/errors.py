@@ -1,9 +1,12 @@
 """Errors that a person is to read, and the words that help to write them."""
 
 import difflib
+import logging
 import os
 import signal
 from collections.abc import Collection, Sequence
+
+from jaxcv.names import printable
 
 
 class UsageError(ValueError):
@@ -49,8 +52,8 @@ def nearest(word: str, known: Collection[str], what: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error without its line breaks, and `printable`."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -62,3 +65,15 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def show_log() -> None:
+    """Shows warnings of the log on the terminal, `printable`: they quote names and texts of files."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")

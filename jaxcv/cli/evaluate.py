@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxcv.atomic import write_text
 from jaxcv.cli.options import presentation_at, run_options
 from jaxcv.cli.results import print_results
+from jaxcv.names import printable
 from jaxcv.train import evaluate_state, make_evaluator, open_workdir
 
 
@@ -23,7 +24,7 @@ def evaluate(words: list[str]) -> int:
         evaluate_state(make_evaluator(run), state),
         f"{len(run.test_source)} test records",
     )
-    print(f"step {int(state.step)}, {what}")
+    print(f"step {int(state.step)}, {printable(what)}")
     print_results(results)
     if options.json is not None:
         write_text(options.json, json.dumps(results, indent=2) + "\n")

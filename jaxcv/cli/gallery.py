@@ -20,12 +20,12 @@ from jaxcv.cli.verify import (
     check_threshold,
     open_embedder,
 )
-from jaxcv.data.files import nearest_name
 from jaxcv.errors import UsageError
 from jaxcv.faces.gallery.contract import check_subject
 from jaxcv.faces.gallery.device_gallery import DeviceGallery
 from jaxcv.faces.gallery.header import HEADER, parse_header
 from jaxcv.faces.photos import find_people, read_faces
+from jaxcv.names import nearest_name, printable, without_surrogates
 from jaxcv.predict.images import find_images
 from jaxcv.tasks.faces.embedding import embed_pictures
 
@@ -52,7 +52,7 @@ def enroll(words: list[str]) -> int:
     embedder = open_embedder(options)
     gallery = embedder.gallery(options.gallery)
     known = {(entry.subject, entry.source) for entry in gallery.entries()}
-    new = [pair for pair in people if pair not in known]
+    new = [pair for pair in people if (pair[0], without_surrogates(pair[1])) not in known]
     if len(new) < len(people):
         print(f"{len(people) - len(new)} photos were enrolled already")
     if not new:
@@ -62,12 +62,14 @@ def enroll(words: list[str]) -> int:
         [file for _, file in new], embedder.reader(options), skip_bad=options.skip_bad, hint=hint
     )
     for reason in faces.failed.values():
-        print(f"left out: {reason}")
+        print(f"left out: {printable(reason)}")
     if not faces.kept:
         raise ValueError(f"none of {len(new)} photos can be used; the gallery is as before")
     kept = [new[place] for place in faces.kept]
     embeddings = embed_pictures(embedder.run, embedder.variables, faces.pictures)
-    gallery.enroll_many([person for person, _ in kept], embeddings, [file for _, file in kept])
+    # A file's name that is no UTF-8 is kept as it is shown.
+    sources = [without_surrogates(file) for _, file in kept]
+    gallery.enroll_many([person for person, _ in kept], embeddings, sources)
     count = len({person for person, _ in kept})
     print(
         f"enrolled {len(kept)} photos of {count} people: {options.gallery} holds {len(gallery)} of "
@@ -102,7 +104,7 @@ def search(words: list[str]) -> int:
         hint="; --skip-bad leaves such photos out",
     )
     for reason in faces.failed.values():
-        print(f"left out: {reason}")
+        print(f"left out: {printable(reason)}")
     if not faces.kept:
         raise ValueError(f"none of {len(files)} photos can be used")
     embeddings = embed_pictures(embedder.run, embedder.variables, faces.pictures)
@@ -110,12 +112,12 @@ def search(words: list[str]) -> int:
     threshold = embedder.threshold(options)
     print(f"threshold {threshold.value:.4f} ({threshold.origin})")
     for place, matches in zip(faces.kept, found, strict=True):
-        print(files[place])
+        print(printable(files[place]))
         width = max(len(match.subject) for match in matches)
         for match in matches:
             verdict = "accepted" if threshold.accepts(match.score) else ""
             line = f"  {match.subject:<{width}}  {match.score:7.4f}  {verdict:<8}  "
-            print((line + (match.source or "")).rstrip())
+            print((line + printable(match.source or "")).rstrip())
         if not threshold.accepts(matches[0].score):
             print("  nobody reaches the threshold")
     return 0
@@ -140,8 +142,8 @@ def remove(words: list[str]) -> int:
         hint = nearest_name(options.subject, gallery.subjects())
         raise ValueError(f"{options.gallery} holds nobody called {options.subject!r}{hint}")
     print(
-        f"removed {removed} photos of {options.subject}: {options.gallery} holds {len(gallery)} of "
-        f"{len(gallery.subjects())} people"
+        f"removed {removed} photos of {printable(options.subject)}: {options.gallery} holds "
+        f"{len(gallery)} of {len(gallery.subjects())} people"
     )
     return 0
 

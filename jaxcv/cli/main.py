@@ -7,7 +7,7 @@ work, so that `--help` answers at once.
 import contextlib
 import errno
 import importlib
-import logging
+import io
 import os
 import signal
 import sys
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxcv.cli.process import nobody_reads, run_as_process
-from jaxcv.errors import Interrupted, OutputError, nearest, one_line
+from jaxcv.errors import Interrupted, OutputError, nearest, one_line, show_log
 
 # By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
 _MODULES = {
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(train_usage(), end="")
         return 0 if words[1:] else 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    show_log()
     try:
         command = nearest(words[0], COMMANDS, "command")
         module = importlib.import_module(f"jaxcv.cli.{_MODULES[command]}")
@@ -119,4 +119,8 @@ def _machine_failed(error: Exception) -> bool:
 
 def launch(*command: str) -> NoReturn:
     """Runs `main` as the whole process: of a command, if it is fixed, and the process's own words."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding must not end a command that prints a name.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     run_as_process(lambda: main([*command, *sys.argv[1:]]), one_arena="--onednn" in sys.argv)

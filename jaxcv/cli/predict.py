@@ -7,12 +7,16 @@ import tyro
 
 from jaxcv.atomic import replacing
 from jaxcv.cli.options import presentation_at, run_options
+from jaxcv.names import file_fields, printable, without_surrogates
 from jaxcv.predict.images import find_images
 from jaxcv.train import chosen_variables, open_workdir
 
 
 def predict(words: list[str]) -> int:
-    """`jaxcv predict DIR IMAGE ...`."""
+    """`jaxcv predict DIR IMAGE ...`.
+
+    The lines of the output are strict JSON, whatever files are called: see `file_fields`.
+    """
     presentation = presentation_at(words)
     images = tyro.conf.Positional[tuple[str, ...]]
     options = run_options(
@@ -31,12 +35,13 @@ def predict(words: list[str]) -> int:
     folder = output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
     rows = presentation.rows(run, variables, files, options.task, folder)
     failed = 0
-    width = min(max(map(len, files)), 60)
-    with replacing(output) as part, part.open("w") as lines:
+    width = min(max(len(printable(file)) for file in files), 60)
+    with replacing(output) as part, part.open("w", encoding="utf-8") as lines:
         for row in rows:
-            lines.write(json.dumps(row) + "\n")
+            stored = {**without_surrogates(row), **file_fields(row["file"])}
+            lines.write(json.dumps(stored) + "\n")
             failed += "error" in row
             said = f"not readable: {row['error']}" if "error" in row else presentation.line(row)
-            print(f"{row['file']:<{width}}  {said}")
-    print(f"{len(files) - failed} predictions, {failed} unreadable files: {output}")
+            print(f"{printable(row['file']):<{width}}  {printable(said)}")
+    print(f"{len(files) - failed} predictions, {failed} unreadable files: {printable(str(output))}")
     return 2 if failed == len(files) else 0

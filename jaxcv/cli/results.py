@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from jaxcv.names import printable
 from jaxcv.train import scalars
 
 Results = dict[str, dict[str, Any]]
@@ -16,4 +17,4 @@ def print_results(results: Results) -> None:
     for split, summary in results.items():
         print(f"{split}:")
         for name, value in scalars(summary).items():
-            print(f"  {name:<28} {value:.6g}")
+            print(f"  {printable(name):<28} {value:.6g}")

@@ -16,6 +16,7 @@ from jaxcv.faces.gallery.device_gallery import DeviceGallery
 from jaxcv.faces.pair_figure import pair_figure
 from jaxcv.faces.photos import FaceReader, read_faces
 from jaxcv.metrics import cosine_scores
+from jaxcv.names import printable
 from jaxcv.tasks.faces.embedding import (
     check_embedder,
     embed_pictures,
@@ -119,7 +120,7 @@ def verify(words: list[str]) -> int:
     )
     with replacing(options.output) as part:
         figure.savefig(part)
-    print(f"picture    {options.output}")
+    print(f"picture    {printable(str(options.output))}")
     return 0
 
 

@@ -4,14 +4,13 @@ import csv
 import dataclasses
 import decimal
 import pathlib
-import unicodedata
 from collections.abc import Hashable
 from typing import Literal
 
 import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS
-from jaxcv.data.files import FileSource, nearest_name
+from jaxcv.data.files import FileSource
 from jaxcv.data.fit import Fit, Size
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.named_files import file_keys, first_outside, plain_number
@@ -25,6 +24,7 @@ from jaxcv.data.source import (
     stratified_split,
 )
 from jaxcv.data.view import DECODE_MARGIN
+from jaxcv.names import class_name, nearest_name
 
 # How programs write that there is no number.
 _NO_NUMBERS = frozenset({"nan", "inf", "infinity", "null", "none", "na", "n/a", "<na>"})
@@ -176,8 +176,7 @@ class CSV:
                 raise ValueError(f"{path}, line {line}: no such file: {file}")
 
     def _labels(self, path: pathlib.Path, rows: Rows) -> tuple[np.ndarray, tuple[str, ...]]:
-        # Composed or decomposed accents are one label.
-        texts = [unicodedata.normalize("NFC", row[self.label_column].strip()) for _, row in rows]
+        texts = [class_name(row[self.label_column]) for _, row in rows]
         if self.regression:
             for (line, _), text in zip(rows, texts):
                 number = plain_number(text)

@@ -3,10 +3,11 @@
 Every encoded image of every source goes through `decode_image`. What it returns is always a uint8
 array [H, W, C] with C = 1 or 3. What it does on the way:
 
-- Format: JPEG, PNG, GIF, WebP, BMP, TIFF, PPM/PGM/PBM. Anything else raises.
+- Format: JPEG, PNG, GIF, WebP, BMP, TIFF, PPM/PGM/PBM; AVIF, JPEG 2000, HEIC and JPEG XL where Pillow
+  or an installed plug-in decodes them (see `formats`). Anything else raises.
 - Several frames (GIF, WebP, TIFF, APNG, MPO): the first.
 - EXIF orientation: applied (`apply_exif=False` keeps the stored order); EXIF that cannot be read
-  counts as none. A TIFF's orientation tag belongs to the format and is always applied.
+  counts as none. A TIFF's or HEIC's orientation belongs to the format and is always applied.
 - Grey of 1 to 16 bits (PNG, TIFF) and of any maxval (PGM): round(255 v / maximum), so that 0 -> 0 and
   4095 or 65535 -> 255; white-is-zero (TIFF, PBM) is inverted. 8-bit grey: as it is. Palette: looked up.
 - Alpha, or a colour or level declared transparent: laid over a uniform `background` (255: white).
@@ -35,18 +36,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-
-# Named here, so that they are imported here and not by the first thread that decodes.
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, TiffImagePlugin
 
 from jaxcv.data.encoded import bmp, gif, jpeg, png, portable_map, tiff, webp
 from jaxcv.data.encoded.samples import (
@@ -57,20 +47,9 @@ from jaxcv.data.encoded.samples import (
     is_grey,
     shades,
 )
+from jaxcv.data.formats import accepted_formats, advice
 from jaxcv.limits import MAX_PIXELS
 
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        GifImagePlugin.GifImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        PpmImagePlugin.PpmImageFile,
-    )
-)
 _ORIENTATION_TAG = 0x0112
 _SIZE_TAGS = (0x0101, 0x0100)  # ImageLength, ImageWidth
 # EXIF orientation -> what brings the stored pixels upright (EXIF 2.32, table of tag 274).
@@ -205,8 +184,8 @@ def decode_with(
     except Image.UnidentifiedImageError:
         raise DecodeError(
             record,
-            f"not a whole image of a known format ({', '.join(FORMATS)}); "
-            f"{len(data)} bytes starting with {data[:12]!r}",
+            f"not a whole image of a known format ({', '.join(accepted_formats())}); "
+            f"{len(data)} bytes starting with {data[:12]!r}{advice(data)}",
         ) from None
     except MemoryError:
         raise DecodeError(record, "there is not enough memory to decode it") from None
@@ -240,7 +219,7 @@ def _opened(encoded: Encoded) -> Image.Image:
     if isinstance(encoded.data, Image.Image):
         return encoded.data
     try:
-        return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+        return Image.open(io.BytesIO(encoded.data), formats=accepted_formats())
     except Image.UnidentifiedImageError:
         if encoded.name is None:
             raise

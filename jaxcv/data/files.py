@@ -1,24 +1,30 @@
 """Sources of image files, above all a folder of class folders."""
 
 import dataclasses
-import difflib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from jaxcv.data.decode import MAX_PIXELS
+from jaxcv.data.finding import (
+    Found,
+    existing_folder,
+    find_files,
+    folders_in,
+    loose_files,
+    one_file,
+)
 from jaxcv.data.fit import Fit, Size, View
 from jaxcv.data.image_reader import ImageReader, read_file
 from jaxcv.data.named_files import file_keys
+from jaxcv.data.passed_over import PassedOver, say_once
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source, Split, check_split, split_view, stratified_split
 from jaxcv.data.view import DECODE_MARGIN
-
-_OF_JPEG, _OF_TIFF, _OF_PPM = (".jpg", ".jpeg", ".jpe"), (".tif", ".tiff"), (".ppm", ".pgm", ".pbm")
-SUFFIXES = frozenset((*_OF_JPEG, *_OF_TIFF, *_OF_PPM, ".pnm", ".png", ".gif", ".webp", ".bmp"))
+from jaxcv.names import class_name, nearest_name, printable
 
 
 class FileSource:
@@ -78,8 +84,11 @@ class Folder:
 
     Either `root/train/CLASS/*` and `root/test/CLASS/*`, or `root/CLASS/*`, from which a fixed
     stratified part is taken as the test set (see `stratified_split`; a file's place depends on its
-    path below `root`). Classes are numbered in the order of their names. Files are found at any
-    depth below the class folder; hidden files and files without an image's suffix are passed over.
+    path below `root`). Classes are numbered in the order of their names, which are those of the
+    folders as `class_name` brings them into one form; two folders of one name are refused. Files are
+    found at any depth below the class folder; what counts as a picture, and what is passed over and
+    said, is told by `jaxcv.data.finding`. A file that links bring into training and test set is
+    refused; one in two classes is said.
 
     Attributes:
       root: the folder.
@@ -116,51 +125,74 @@ class Folder:
         check_split(split, f"the folder {self.root}")
         if split != "train" and self.random_resized_crop is not None:
             return dataclasses.replace(self, random_resized_crop=None).open(split)
-        root = pathlib.Path(self.root).expanduser()
-        if not root.is_dir():
-            raise ValueError(f"{root}: no such folder")
+        root = existing_folder(self.root)
         train_root = root / self.train_folder
-        if not _holds_folders(train_root):
-            whole = self._source(root, _class_folders(root))
+        if not (train_root.is_dir() and folders_in(train_root)):
+            whole = self._source(root, class_folders(root))
             keys = file_keys([root / path for path in whole.paths])
             parts = stratified_split(
                 whole.labels, whole.paths, self.test_fraction, self.split_seed, groups=keys
             )
             return split_view(whole, parts, split, os.fspath(root))
-        classes = _class_folders(train_root)
-        if split == "train":
-            return self._source(train_root, classes)
+        classes = class_folders(train_root)
         test_root = root / self.test_folder
+        if split == "train":
+            return self._source(train_root, classes, other=test_root)
         if not test_root.is_dir():
-            others = [n for n in _folders(root) if n != self.train_folder]
+            others = [n for n in folders_in(root) if n != self.train_folder]
             raise ValueError(
                 f"{root}: has a folder {self.train_folder!r} but none called {self.test_folder!r}; "
                 f"name it with test_folder (found: {', '.join(others) or 'no other folder'})"
             )
-        for name in _class_folders(test_root):
+        of_test = class_folders(test_root)
+        for name, folder in of_test.items():
             if name not in classes:
                 raise ValueError(
-                    f"{test_root / name}: class {name!r} has no folder in {train_root}"
+                    f"{test_root / folder}: class {name!r} has no folder in {train_root}"
                     f"{nearest_name(name, classes)}"
                 )
-        return self._source(test_root, classes, may_lack=True)
+        there = {name: of_test.get(name) for name in classes}
+        return self._source(test_root, there, other=train_root, may_lack=True)
 
-    def _source(self, root: pathlib.Path, classes: list[str], may_lack: bool = False) -> FileSource:
+    def _source(
+        self,
+        root: pathlib.Path,
+        folders: Mapping[str, str | None],
+        other: pathlib.Path | None = None,
+        *,
+        may_lack: bool = False,
+    ) -> FileSource:
+        """The files of the classes, each in the folder named; a class without one has no file.
+
+        `other` is the folder of the other split, which may hold none of them. With `may_lack` a class
+        may have no file.
+        """
         paths: list[str] = []
         labels: list[int] = []
-        for label, name in enumerate(classes):
-            files = image_files(root, name)
-            if not files and not may_lack:
-                raise ValueError(f"{root / name}: there are no images in this class folder")
-            paths.extend(files)
-            labels.extend([label] * len(files))
+        linked: dict[str, str] = {}
+        passed_over = PassedOver()
+        for label, (name, folder) in enumerate(folders.items()):
+            found = Found() if folder is None else find_files(root, folder)
+            passed_over.update(found.passed_over)
+            if not found.files and not may_lack:
+                raise ValueError(
+                    f"{root / (folder or name)}: there are no images in this class folder"
+                    f"{found.passed_over.hint()}"
+                )
+            paths.extend(found.files)
+            labels.extend([label] * len(found.files))
+            linked.update(found.real)
         if not paths:
-            raise ValueError(f"{root}: there are no images in it")
+            raise ValueError(f"{root}: there are no images in it{passed_over.hint()}")
+        if loose := loose_files(root):
+            passed_over.add("in no class folder", loose[0], len(loose))
+        passed_over.say(root)
+        _check_links(root, Found(paths, passed_over, linked), other)
         return FileSource(
             root,
             paths,
             np.asarray(labels, np.int32),
-            tuple(classes),
+            tuple(folders),
             ImageReader(
                 size=self.size,
                 fit=self.fit,
@@ -173,106 +205,43 @@ class Folder:
         )
 
 
-def _folders(root: pathlib.Path) -> list[str]:
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def class_folders(root: pathlib.Path) -> dict[str, str]:
+    """The folders in a folder by `class_name`, in the order of these names.
 
-
-def _holds_folders(root: pathlib.Path) -> bool:
-    return root.is_dir() and bool(_folders(root))
-
-
-def _class_folders(root: pathlib.Path) -> list[str]:
-    names = _folders(root)
-    if not names:
-        raise ValueError(
-            f"{root}: there is no class folder in it; wanted one folder of images for each class"
-        )
-    return names
-
-
-def image_files(
-    root: pathlib.Path, name: str = "", suffixes: frozenset[str] = SUFFIXES
-) -> list[str]:
-    """Image files below root/name as sorted paths relative to root, with forward slashes.
-
-    Files of other `suffixes` (in lower case) are found in the same way.
+    Raises:
+      ValueError: there is none, or two have one name, in two Unicode forms or with other blanks.
     """
-    found = []
-    for folder, subfolders, files in os.walk(root / name):
-        subfolders[:] = [s for s in subfolders if not s.startswith(".")]
-        for file in files:
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
-                found.append(pathlib.Path(folder, file).relative_to(root).as_posix())
-    return sorted(found)
-
-
-def nearest_name(name: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?` where a known name is near, else nothing."""
-    nearest = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def existing_folder(name: str | pathlib.Path) -> pathlib.Path:
-    """A folder by its name; ValueError where there is none."""
-    root = pathlib.Path(name).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-    return root
-
-
-def files_by_name(
-    root: pathlib.Path,
-    ending: str = "",
-    without: str | None = None,
-    suffixes: frozenset[str] = SUFFIXES,
-) -> dict[str, pathlib.Path]:
-    """Image files below a folder by their path in it, less file suffix and `ending`; sorted.
-
-    Args:
-      root: the folder.
-      ending: end of the names, before the file's suffix, that is no part of the name; files whose
-        names end otherwise are passed over.
-      without: files whose names end so are passed over.
-      suffixes: of the files, in lower case.
-    """
-    found: dict[str, pathlib.Path] = {}
-    for path in image_files(root, suffixes=suffixes):
-        name = path.removesuffix(pathlib.PurePosixPath(path).suffix)
-        if not name.endswith(ending) or (without and name.endswith(without)):
-            continue
-        name = name.removesuffix(ending)
+    found: dict[str, str] = {}
+    for folder in folders_in(root):
+        name = class_name(folder) or printable(folder)
         if name in found:
             raise ValueError(
-                f"{root / path}: there is {found[name].name} of the same name beside it; which of "
-                "the two is meant cannot be told"
+                f"{root}: the folders {found[name]!a} and {folder!a} are both called {name!r}, only "
+                "in other characters; put their files into one folder"
             )
-        found[name] = root / path
+        found[name] = folder
+    if not found:
+        raise ValueError(
+            f"{root}: there is no class folder in it; there must be one folder of images per class"
+        )
     return dict(sorted(found.items()))
 
 
-def listed_names(path: str | pathlib.Path, known: Sequence[str], what: str = "image") -> list[str]:
-    """Names in a list file, one a line, with or without an image's suffix; each must be known.
-
-    What follows a name in its line is passed over. `what` is that which is known by these names.
-    """
-    file = pathlib.Path(path).expanduser()
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of names: {error}") from error
-    names, there = [], set(known)
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words:
-            continue
-        name, suffix = os.path.splitext(words[0])
-        name = name if suffix.lower() in SUFFIXES else words[0]
-        if name not in there:
-            raise ValueError(
-                f"{file}: line {number}: there is no {what} {words[0]!r}"
-                f"{nearest_name(name, list(known))}"
-            )
-        names.append(name)
-    if not names:
-        raise ValueError(f"{file}: there are no names in it")
-    return names
+def _check_links(root: pathlib.Path, found: Found, other: pathlib.Path | None) -> None:
+    """Refuses a file that links bring into training and test set; says which are in two classes."""
+    if other is not None and other.exists() and other.samefile(root):
+        raise ValueError(f"{root} and {other} are one folder; training and test set must differ")
+    if not found.real:
+        return
+    ours = [(os.fspath(root / f), p) for f, p in zip(found.files, found.real_paths(root))]
+    if twice := one_file(ours):
+        say_once(printable(f"{twice}, in two classes"))
+    # A person's folder may be called "test", where `root` is both.
+    if other is not None and other.is_dir() and not other.resolve().is_relative_to(root.resolve()):
+        files = find_files(other)
+        names = {place: name for name, place in ours}
+        for file, place in zip(files.files, files.real_paths(other)):
+            if place in names:
+                raise ValueError(
+                    f"{names[place]} and {other / file} are one file, {place}, in training and test set"
+                )

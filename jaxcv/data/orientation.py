@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import FORMATS, exif_orientation, upright_size
+from jaxcv.data.decode import exif_orientation, upright_size
+from jaxcv.data.formats import accepted_formats
 from jaxcv.regular_file import open_file
 
 MarkedOn = Literal["upright", "stored"]
@@ -55,7 +56,7 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
     try:
         with (
             io.BytesIO(file) if isinstance(file, bytes) else open_file(file) as stream,
-            Image.open(stream, formats=FORMATS) as image,
+            Image.open(stream, formats=accepted_formats()) as image,
         ):
             return Header(upright_size(image), exif_orientation(image))
     except Exception:  # Pillow raises nearly anything on what is no image.

@@ -12,6 +12,7 @@ from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
 from jaxcv.data.source import Record, Source
+from jaxcv.names import printable
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class RecordReader:
     def _count_bad(self, name: str, reason: str) -> None:
         with self._lock:
             if name not in self.bad_records:
-                logger.warning("skipped %s: %s", name, reason)
+                logger.warning("skipped %s: %s", printable(name), printable(reason))
             self.bad_records[name] = reason
             count = len(self.bad_records)
         if count > self.max_bad_records:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxcv.data.order import permutation
 from jaxcv.data.segmentation.masks import class_colors
 from jaxcv.data.source import Record, Source
+from jaxcv.names import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,14 +61,14 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
         if "boxes" in record:
             colors = box_colors(len(source.class_names))
             shown.update(_draw_boxes(axes, record, source))
-            axes.set_title(_counts_caption(source, record), fontsize=7)
+            axes.set_title(_counts_caption(source, record), fontsize=7, parse_math=False)
         else:
             if label.ndim == 2 and label.dtype.kind in "iu":
                 axes.imshow(_overlay(label, source))
                 shown.update(np.unique(label).tolist())
-            axes.set_title(_caption(source, label), fontsize=7)
+            axes.set_title(_caption(source, label), fontsize=7, parse_math=False)
         axes.set_axis_off()
-    first = source.record_name(int(chosen[0]))
+    first = printable(source.record_name(int(chosen[0])))
     count = len(source.class_names)
     classes = f", {count} classes" if count else ""
     figure.suptitle(
@@ -75,6 +76,7 @@ def contact_sheet(source: Source, rows: int = 5, columns: int = 10, seed: int = 
         fontsize=9,
         y=1 - 0.1 / height,
         va="top",
+        parse_math=False,
     )
     _add_legend(figure, source, sorted(shown), colors / 255)
     return figure
@@ -144,10 +146,14 @@ def _add_legend(figure: "Figure", source: Source, labels: list[int], colors: np.
     figure.set_size_inches(width, height + room)
     top = 1 - (1 - old.top) * height / (height + room)
     figure.subplots_adjust(bottom=(old.bottom * height + room) / (height + room), top=top)
-    patches = [Patch(color=tuple(colors[label]), label=name) for label, name in names.items()]
-    figure.legend(
+    patches = [
+        Patch(color=tuple(colors[label]), label=printable(name)) for label, name in names.items()
+    ]
+    legend = figure.legend(
         handles=patches, loc="lower center", ncols=columns, fontsize=7, frameon=False, borderpad=0
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _is_class(source: Source, label: int) -> bool:
@@ -174,4 +180,5 @@ def _counts_caption(source: Source, record: Record) -> str:
 
 
 def _short(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= 18 else text[:17] + "…"

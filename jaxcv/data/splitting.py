@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from jaxcv.names import name_bytes
+
 
 def stratified_split(
     labels: Sequence[int] | np.ndarray,
@@ -104,5 +106,4 @@ def _test_groups(
 
 
 def _place(seed: int, name: str) -> bytes:
-    # A name that is no UTF-8 has surrogates for its bytes.
-    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{name}")).digest()

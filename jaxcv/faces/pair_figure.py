@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxcv.names import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -47,7 +49,9 @@ def pair_figure(
         axes = figure.add_axes((left, bottom, 2.6 / 5.6, shown / total))
         picture = face[..., 0] if face.shape[-1] == 1 else face
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-        axes.set_title(name if len(name) <= 34 else "…" + name[-33:], fontsize=8, pad=4)
+        title = printable(name)
+        title = title if len(title) <= 34 else "…" + title[-33:]
+        axes.set_title(title, fontsize=8, pad=4, parse_math=False)
         axes.set_axis_off()
     verdict = "same person" if is_same else "different people"
     figure.suptitle(

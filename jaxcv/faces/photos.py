@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxcv.data.decode import DecodeError
-from jaxcv.data.files import image_files
+from jaxcv.data.files import class_folders
+from jaxcv.data.finding import find_files, folders_in, loose_files, one_file
 from jaxcv.data.fit import fit_image
 from jaxcv.data.image_reader import ImageReader
+from jaxcv.data.passed_over import PassedOver
 from jaxcv.faces.alignment import aligned_face
 from jaxcv.faces.detector import FaceDetector, NoFaceError, SeveralFacesError
 
@@ -126,31 +128,41 @@ def read_faces(
 def find_people(folders: Iterable[str]) -> list[tuple[str, str]]:
     """(person, photo) of every photo in folders that hold a folder for each person.
 
+    People are called as their folders, in the form of `class_name`: folders of one name in several of
+    `folders` are of one person. What counts as a photo is told by `jaxcv.data.finding`.
+
     Raises:
         ValueError: a folder is none, holds photos of nobody in particular, or none at all; or a
-            person's folder is empty.
+            person's folder is empty; or two people share a name or, by links, a photo.
     """
     found: list[tuple[str, str]] = []
+    places: list[str] = []
     for folder in folders:
         root = Path(folder)
         if not root.exists():
             raise ValueError(f"{folder}: no such folder")
-        if root.is_file():
+        if not root.is_dir():
             raise ValueError(f"{folder} is a file; say whose photo it is: --subject NAME")
-        people = sorted(
-            path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
-        files = {person: image_files(root, person) for person in people}
-        loose = set(image_files(root)) - {file for person in people for file in files[person]}
-        if loose:
+        if loose := loose_files(root):
             raise ValueError(
-                f"{root / min(loose)} lies in no person's folder. Wanted is {folder}/PERSON/PHOTO; if "
+                f"{root / loose[0]} lies in no person's folder. Wanted is {folder}/PERSON/PHOTO; if "
                 f"all photos in {folder} are of one person, say whose: --subject NAME"
             )
-        if not people:
+        if not folders_in(root):
             raise ValueError(f"{folder}: there are no folders of people in it")
-        for person in people:
-            if not files[person]:
-                raise ValueError(f"{root / person}: there are no photos in this person's folder")
-            found.extend((person, str(root / file)) for file in files[person])
-    return found
+        passed_over = PassedOver()
+        for person, inner in class_folders(root).items():
+            photos = find_files(root, inner)
+            if not photos.files:
+                raise ValueError(
+                    f"{root / inner}: there are no photos in this person's folder"
+                    f"{photos.passed_over.hint()}"
+                )
+            passed_over.update(photos.passed_over)
+            found.extend((person, str(root / file)) for file in photos.files)
+            places.extend(photos.real_paths(root))
+        passed_over.say(root)
+    if twice := one_file((person, place) for (person, _), place in zip(found, places)):
+        raise ValueError(f"{twice}, in the folders of two people")
+    by_place = dict(zip(reversed(places), reversed(found)))  # of two paths to a file, the first
+    return list(dict.fromkeys(by_place[place] for place in places))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from jaxcv.names import printable
+
 _VOID = frozenset({"br", "img", "meta"})
 
 
@@ -15,13 +17,17 @@ class Markup(str):
 
 
 def escape(value: Any) -> Markup:
-    """Any value as text; markup stays as it is.
+    """Any value as text, `printable`; markup stays as it is.
 
     Example:
         >>> str(escape("<b> & co"))
         '&lt;b&gt; &amp; co'
     """
-    return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
+    return value if isinstance(value, Markup) else Markup(_text(value))
+
+
+def _text(value: Any) -> str:
+    return html.escape(printable(str(value), keep="\n\t"))
 
 
 def join(*children: Any) -> Markup:
@@ -50,6 +56,6 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
             continue
         if isinstance(value, float):
             value = f"{value:.2f}".rstrip("0").rstrip(".")
-        parts.append(key if value is True else f'{key}="{html.escape(str(value))}"')
+        parts.append(key if value is True else f'{key}="{_text(value)}"')
     start = f"<{' '.join(parts)}>"
     return Markup(start if name in _VOID else f"{start}{join(*children)}</{name}>")

@@ -1,10 +1,26 @@
 """Folders of class folders and CSV tables: what is found, and one clear line where it is not."""
 
+import hashlib
+import io
+import os
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import CSV, Batches, DecodeError, Folder, materialize
+from jaxcv.data import (
+    CSV,
+    Batches,
+    DecodeError,
+    DisjointIdentities,
+    Folder,
+    ImagesPerIdentity,
+    MaskFolder,
+    People,
+    materialize,
+)
+from jaxcv.faces.photos import find_people
 
 
 def write_image(path, level, size=(8, 6)):
@@ -205,3 +221,104 @@ def test_csv_that_is_not_there_or_not_text(tmp_path):
     path.write_bytes(b"\xff\xfe\0\0")
     with pytest.raises(ValueError, match=r"image\.csv: "):
         CSV(path=str(path)).open("train")
+
+
+# ---- Names -------------------------------------------------------------------------------------
+
+
+FORMS = ("NFC", "NFD")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_classes_and_split_do_not_depend_on_the_unicode_form_of_names(tmp_path, form):
+    """macOS and Linux hold one folder in two forms; labels, names and parts must be the same."""
+    for name in ("zoë", "José", "Jot", "Ålesund"):
+        for i in range(5):
+            path = tmp_path / unicodedata.normalize(form, name) / f"{name} é{i}.png"
+            write_image(path.with_name(unicodedata.normalize(form, path.name)), 10)
+    train, test = (Folder(root=str(tmp_path)).open(split) for split in ("train", "test"))
+    assert train.class_names == ("José", "Jot", "zoë", "Ålesund")
+    found = [unicodedata.normalize("NFC", test.record_name(i)) for i in range(len(test))]
+    for name, file in zip(train.class_names, found, strict=True):
+        files = [f"{name}/{name} é{i}.png" for i in range(5)]
+        first = min(files, key=lambda each: hashlib.sha256(f"0:{each}".encode()).digest())
+        assert file == f"{tmp_path}/{first}"
+    assert test[0]["image"].shape == (6, 8, 3)  # which opens the file by its own bytes
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("José", "Jose\u0301"),
+        ("cat", "cat "),
+        ("cat", "\u00a0cat"),
+        ("a b", "a\u00a0b"),
+        ("x", "x\ufeff"),
+    ],
+)
+def test_two_class_folders_of_one_name_are_refused(tmp_path, first, second):
+    folder_of(tmp_path, (first, second, "dog"))
+    with pytest.raises(ValueError, match="are both called") as caught:
+        Folder(root=str(tmp_path)).open("train")
+    assert ascii(first) in str(caught.value)
+    assert ascii(second) in str(caught.value)
+    with pytest.raises(ValueError, match="are both called"):
+        find_people([str(tmp_path)])
+    with pytest.raises(ValueError, match="are both called"):
+        People(root=str(tmp_path)).open("train")
+
+
+def test_a_class_of_the_test_set_is_known_in_any_form(tmp_path):
+    folder_of(tmp_path / "train", ("Jose\u0301", "Ann "))
+    folder_of(tmp_path / "test", ("José", "Ann"), count=2)
+    test = Folder(root=str(tmp_path)).open("test")
+    assert test.class_names == ("Ann", "José")
+    assert materialize(test)["label"].tolist() == [0, 0, 1, 1]
+
+
+def test_labels_of_a_table_in_two_forms_are_one_class(tmp_path):
+    rows = "".join(
+        f"cat/{i}.png,{label}\ndog/{i}.png,Ann\n"
+        for i, label in enumerate(("José", "Jose\u0301", "José ", "\u00a0José", "José\u200b"))
+    )
+    source = CSV(path=table(tmp_path, "image,label\n" + rows)).open("train")
+    assert source.class_names == ("Ann", "José")
+    assert len(source) == 8
+
+
+NOT_UTF_8 = (b"caf\xe9.png", b"\xff\xfe.png", b"\x93quoted\x94.png", b"ok.png", "é.png".encode())
+
+
+def test_file_names_that_are_no_utf_8(tmp_path):
+    """What a zip made on Windows leaves behind on Linux."""
+    for folder in (b"a", b"b", b"caf\xe9", b"\x1b[31mred"):
+        os.makedirs(os.fsencode(tmp_path) + b"/" + folder)
+        for i, name in enumerate(NOT_UTF_8):
+            image = io.BytesIO()
+            Image.new("RGB", (8, 6), (i, 0, 0)).save(image, "PNG")
+            with open(os.fsencode(tmp_path) + b"/" + folder + b"/" + name, "wb") as file:
+                file.write(image.getvalue())
+    train, test = (Folder(root=str(tmp_path)).open(split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (16, 4)
+    assert train.class_names == ("\\x1b[31mred", "a", "b", "caf\\xe9")
+    for source in (train, test):
+        for i in range(len(source)):
+            raw = os.fsencode(source.record_name(i)).rpartition(b"/")[2]
+            assert source[i]["image"][0, 0, 0] == NOT_UTF_8.index(raw)
+    people = DisjointIdentities(data=People(root=str(tmp_path)), test_identities=1)
+    assert len(people.open("train").class_names) == 3
+    closed = ImagesPerIdentity(data=People(root=str(tmp_path)), train_images=2)
+    assert len(closed.open("test")) == 12
+    assert [person for person, _ in find_people([str(tmp_path)])][-1] == "caf\\xe9"
+    lines = b"".join(name + b"\n" for name in NOT_UTF_8)
+    (tmp_path / "train.txt").write_bytes(lines[: lines.index(b"ok")])
+    (tmp_path / "test.txt").write_bytes(lines[lines.index(b"ok") :])
+    masks = MaskFolder(
+        images=str(tmp_path / "a"),
+        masks=str(tmp_path / "b"),
+        class_names=("x",),
+        palette=((0, 0, 0),),
+        train_list=str(tmp_path / "train.txt"),
+        test_list=str(tmp_path / "test.txt"),
+    )
+    assert [len(masks.open(split)) for split in ("train", "test")] == [3, 2]

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcv.data.detection.coco_file import CocoTable, check_images_once, read_coco
 from jaxcv.data.detection.marked_files import MarkedFiles, MarkedFileSource, Marks
-from jaxcv.data.files import existing_folder
+from jaxcv.data.finding import existing_folder
 from jaxcv.data.named_files import file_keys
 from jaxcv.data.source import Source, Split, check_split, stratified_split
 

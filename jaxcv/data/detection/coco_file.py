@@ -6,13 +6,13 @@ import json
 import math
 import pathlib
 import posixpath
-import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcv.data.named_files import first_twice, plain_number
+from jaxcv.names import class_name
 
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
@@ -87,9 +87,8 @@ def _read(file: pathlib.Path, time: int, size: int) -> CocoTable:
         raise ValueError(f"{file}: there are no images in it ('images' is empty)")
     if not categories.ids:
         raise ValueError(f"{file}: there are no classes in it ('categories' is empty)")
-    names = categories.texts("name")
-    # Composed or decomposed accents look alike.
-    twice = first_twice([unicodedata.normalize("NFC", name.strip()) for name in names])
+    names = [class_name(name) for name in categories.texts("name")]
+    twice = first_twice(names)
     if twice is not None:
         raise ValueError(
             f"{file}: two categories are called {names[twice[0]]!r}; rename one of them"

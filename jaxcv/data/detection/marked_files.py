@@ -21,7 +21,6 @@ from jaxcv.data.detection.objects import (
     detection_record,
     log_counts,
 )
-from jaxcv.data.files import nearest_name
 from jaxcv.data.fit import Fit, Size, size_pair
 from jaxcv.data.image_reader import ImageReader
 from jaxcv.data.named_files import first_outside
@@ -32,6 +31,7 @@ from jaxcv.data.orientation import (
     upright_boxes,
 )
 from jaxcv.data.source import Record
+from jaxcv.names import nearest_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

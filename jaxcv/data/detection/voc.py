@@ -13,9 +13,11 @@ from jaxcv.data.detection.marked_files import (
     check_inside,
 )
 from jaxcv.data.detection.voc_file import XML_SUFFIXES, VOCAnnotation, read_voc
-from jaxcv.data.files import existing_folder, files_by_name, listed_names, nearest_name
+from jaxcv.data.finding import existing_folder, files_by_name
+from jaxcv.data.name_lists import check_disjoint, listed_names
 from jaxcv.data.named_files import file_keys
 from jaxcv.data.source import Source, Split, check_split, stratified_split
+from jaxcv.names import class_name, nearest_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class VOCDetection(MarkedFiles):
         files of all splits, sorted.
       images: folder of the images.
       annotations: folder of the XML files.
-      train_list: text file with one name a line, such as "ImageSets/Main/train.txt".
+      train_list: text file with one name per line, such as "ImageSets/Main/train.txt"; see
+        `listed_names`. No name may be in two lists.
       validation_list: likewise.
       test_list: likewise.
       one_based: whether coordinates are VOC's, as above; False takes them as they are, for tools
@@ -83,7 +86,8 @@ class VOCDetection(MarkedFiles):
         files = files_by_name(existing_folder(root / self.annotations), suffixes=XML_SUFFIXES)
         if not files:
             raise ValueError(f"{root / self.annotations}: there are no XML files in it")
-        images = files_by_name(existing_folder(root / self.images))
+        folder = existing_folder(root / self.images)
+        images = files_by_name(folder, companions=folder.samefile(root / self.annotations))
         names = self._names(root, list(files), images, split)
         self._check_images(root, {name: files[name] for name in names}, images)
         if not self.allow_outside_root:
@@ -91,8 +95,8 @@ class VOCDetection(MarkedFiles):
             check_inside(root / self.annotations, xml, list(map(os.fspath, xml)))
         read = files if self.class_names is None else names
         found = {name: read_voc(files[name]) for name in read}
-        class_names = self.class_names
-        if class_names is None:
+        class_names = tuple(map(class_name, self.class_names or ()))
+        if self.class_names is None:
             class_names = tuple(sorted({label for each in found.values() for label in each.labels}))
         if not class_names:
             raise ValueError(
@@ -124,13 +128,15 @@ class VOCDetection(MarkedFiles):
                     "another test_fraction"
                 )
             return names
-        wanted = lists[split]
-        if wanted:
-            return sorted(set(listed_names(root / wanted, known, "XML file")))
-        others = [file for part, file in lists.items() if file and part != split]
-        left_out = {
-            name for file in others for name in listed_names(root / file, known, "XML file")
+        listed = {
+            f"{part} ({file})": listed_names(root / file, known, "XML file")
+            for part, file in lists.items()
+            if file
         }
+        check_disjoint(listed)
+        if lists[split]:
+            return sorted(listed[f"{split} ({lists[split]})"])
+        left_out = {name for names in listed.values() for name in names}
         names = [name for name in known if name not in left_out]
         if not names:
             raise ValueError(

@@ -3,12 +3,12 @@
 import dataclasses
 import os
 import pathlib
-import unicodedata
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
 from jaxcv.data.named_files import plain_number
+from jaxcv.names import class_name
 
 XML_SUFFIXES = frozenset({".xml"})
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -109,7 +109,7 @@ def _label(element: ElementTree.Element, name: str) -> str:
     label = _text(element, "name", name)
     if not label:
         raise ValueError(f"{name} has no <name> that tells its class")
-    return unicodedata.normalize("NFC", label)
+    return class_name(label)
 
 
 def _boxes(element: ElementTree.Element, name: str) -> list[list[float]]:

@@ -22,6 +22,7 @@ from jaxcv.data.source import (
     check_split,
     record_labels,
 )
+from jaxcv.names import name_bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -296,4 +297,4 @@ def _count(field: str, wanted: int | float, total: int) -> int:
 
 
 def _digest(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{name}")).digest()

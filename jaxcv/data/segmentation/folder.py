@@ -4,21 +4,18 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from jaxcv.arguments import check_choice
-from jaxcv.data.decode import FORMATS, MAX_PIXELS, DecodeError, upright_size
-from jaxcv.data.files import (
-    existing_folder,
-    files_by_name,
-    listed_names,
-    nearest_name,
-)
+from jaxcv.data.decode import MAX_PIXELS, DecodeError, upright_size
+from jaxcv.data.finding import existing_folder, files_by_name
 from jaxcv.data.fit import Fit, Size
+from jaxcv.data.formats import accepted_formats
 from jaxcv.data.image_reader import ImageReader, read_file
+from jaxcv.data.name_lists import check_disjoint, listed_names
 from jaxcv.data.named_files import file_keys
 from jaxcv.data.orientation import MarkedOn, read_header, upright_pixels
 from jaxcv.data.segmentation.masks import (
@@ -31,6 +28,7 @@ from jaxcv.data.segmentation.masks import (
 )
 from jaxcv.data.source import Record, Source, Split, check_split, split_view, stratified_split
 from jaxcv.limits import MAX_IMAGE_BYTES
+from jaxcv.names import nearest_name
 from jaxcv.regular_file import open_file
 
 # An image file and its mask.
@@ -69,8 +67,8 @@ class MaskFolder:
       validation_masks: folder of their masks.
       test_images: folder of the test images.
       test_masks: folder of their masks.
-      train_list: text file with the name of one training image a line; None takes all that are
-        not in the other lists.
+      train_list: text file with the name of one training image per line, see `listed_names`; None
+        takes all that are not in the other lists. No image may be in two parts.
       validation_list: likewise.
       test_list: likewise.
       test_fraction: part taken as the test set where neither folder nor list says which.
@@ -126,7 +124,8 @@ class MaskFolder:
         pairs = self._split_pairs(split)
         if pairs is not None:
             return MaskSource(self, pairs)
-        whole = MaskSource(self, self._pairs(self.images, self.masks))
+        pairs = self._pairs(self.images, self.masks, self._found(self.images, self.masks))
+        whole = MaskSource(self, pairs)
         names = [whole.record_name(i) for i in range(len(whole))]
         relative = [
             pathlib.Path(n).relative_to(existing_folder(self.images)).as_posix() for n in names
@@ -139,65 +138,81 @@ class MaskFolder:
 
     def _split_pairs(self, split: Split) -> list[Pair] | None:
         """The files of one part; None where the test set is a part taken by chance."""
-        folders = {
+        folders: dict[str, tuple[Any, Any]] = {
+            "train": (self.images, self.masks),
             "validation": (self.validation_images, self.validation_masks),
             "test": (self.test_images, self.test_masks),
         }
-        lists = {"validation": self.validation_list, "test": self.test_list}
+        lists = {
+            "train": self.train_list,
+            "validation": self.validation_list,
+            "test": self.test_list,
+        }
         for part, (images, masks) in folders.items():
             if (images is None) != (masks is None):
                 raise ValueError(f"give both {part}_images and {part}_masks, or neither")
-        given = {part for part in lists if folders[part][0] or lists[part]}
+        given = [part for part in ("validation", "test") if folders[part][0] or lists[part]]
         by_chance = "test" not in given
         if by_chance and (given or self.train_list):
             raise ValueError(
                 "where some parts are told by folders or lists, the test set must be too: give "
                 "test_images and test_masks, or test_list"
             )
-        check_split(
-            split, f"the folder {self.images}", ("train", "test", *sorted(given - {"test"}))
-        )
+        known = ("train", "test", *(part for part in given if part != "test"))
+        check_split(split, f"the folder {self.images}", known)
         if by_chance:
             return None
-        if split == "train":
-            others = [lists[part] for part in lists if lists[part] and not folders[part][0]]
-            return self._pairs(
-                self.images,
-                self.masks,
-                wanted=self.train_list,
-                without=[] if self.train_list else [name for name in others if name],
-            )
-        images, masks = folders[split]
-        return self._pairs(images or self.images, masks or self.masks, wanted=lists[split])
+        whole = folders["train"]
+        where = {p: folders[p] if folders[p][0] else whole for p in ("train", *given)}
+        found = {part: self._found(*where[part]) for part in where}
+        names = {
+            part: listed_names(lists[part] or "", by_name) if lists[part] else list(by_name)
+            for part, by_name in found.items()
+        }
+        if not self.train_list:
+            elsewhere = {
+                n for part in given if lists[part] and where[part] == whole for n in names[part]
+            }
+            names["train"] = [name for name in names["train"] if name not in elsewhere]
+        # One file may have two names only where there are two folders.
+        several = len(set(where.values())) > 1
+        check_disjoint(
+            {
+                f"{part} ({lists[part] or where[part][0]})": [
+                    os.path.realpath(found[part][name]) if several else name for name in names[part]
+                ]
+                for part in where
+            }
+        )
+        chosen = {name: found[split][name] for name in sorted(names[split])}
+        return self._pairs(*where[split], chosen)
 
-    def _pairs(
-        self, images: str, masks: str, wanted: str | None = None, without: Sequence[str] = ()
-    ) -> list[Pair]:
-        """Every image of a folder with its mask, in the order of names."""
+    def _found(self, images: str, masks: str) -> dict[str, pathlib.Path]:
+        """The images of a folder by name, without the masks that may lie beside them."""
+        root = existing_folder(images)
+        together = root.resolve() == existing_folder(masks).resolve()
+        beside = self.mask_suffix if together and not self.image_suffix else None
+        return files_by_name(root, self.image_suffix, beside, companions=together)
+
+    def _pairs(self, images: str, masks: str, by_name: dict[str, pathlib.Path]) -> list[Pair]:
+        """Images, some or all of a folder, each with its mask."""
         image_root, mask_root = existing_folder(images), existing_folder(masks)
-        beside = self.mask_suffix if image_root == mask_root and not self.image_suffix else None
-        by_name = files_by_name(image_root, self.image_suffix, beside)
         masks_by_name = files_by_name(mask_root, self.mask_suffix)
-        if wanted is not None:
-            names = sorted(set(listed_names(wanted, list(by_name))))
-        else:
-            left_out = {name for other in without for name in listed_names(other, list(by_name))}
-            names = [name for name in by_name if name not in left_out]
-        if not names:
+        if not by_name:
             raise ValueError(
                 f"{image_root}: there are no images in it"
                 + (f" whose names end with {self.image_suffix!r}" if self.image_suffix else "")
             )
-        missing = [name for name in names if name not in masks_by_name]
+        missing = [name for name in by_name if name not in masks_by_name]
         if missing:
             found = f", where {len(masks_by_name)} were found"
             raise ValueError(
                 f"{by_name[missing[0]]}: its mask is missing; wanted "
                 f"{mask_root / missing[0]}{self.mask_suffix}.png or the like{found}; "
-                f"{len(missing)} of {len(names)} images have none"
-                f"{nearest_name(missing[0], list(masks_by_name))}"
+                f"{len(missing)} of {len(by_name)} images have none"
+                f"{nearest_name(missing[0], masks_by_name)}"
             )
-        return [(by_name[name], masks_by_name[name]) for name in names]
+        return [(path, masks_by_name[name]) for name, path in by_name.items()]
 
 
 class MaskSource:
@@ -278,8 +293,8 @@ def _check_headers(image_path: pathlib.Path, mask_path: pathlib.Path, data: Mask
         with (
             open_file(mask_path, MAX_IMAGE_BYTES) as mask_file,
             open_file(image_path, MAX_IMAGE_BYTES) as image_file,
-            Image.open(mask_file, formats=FORMATS) as mask,
-            Image.open(image_file, formats=FORMATS) as image,
+            Image.open(mask_file, formats=accepted_formats()) as mask,
+            Image.open(image_file, formats=accepted_formats()) as image,
         ):
             wrong = wrong_kind(mask, color=data.palette is not None)
             sizes = upright_size(mask, data.apply_exif), upright_size(image, data.apply_exif)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcv.names import normal_name
+
 
 class GalleryError(ValueError):
     """A gallery that cannot be read, changed or searched. The message names the file and the reason."""
@@ -103,7 +105,11 @@ class Gallery(Protocol):
         ...
 
     def remove(self, subject: str) -> int:
-        """Removes all entries of a subject; gives their number, 0 where there was none."""
+        """Removes all entries of a subject, in whatever Unicode form it is written.
+
+        Returns:
+            Their number, 0 where there was none.
+        """
         ...
 
     def subjects(self) -> tuple[str, ...]:
@@ -116,22 +122,26 @@ class Gallery(Protocol):
 
 
 def check_subject(subject: str) -> str:
-    """Gives the subject's name if it is one.
+    """Returns the subject's name in the form in which names are compared, see `normal_name`.
+
+    So one person, written in two Unicode forms or with a blank at the end, is one subject, in what
+    earlier versions wrote too.
 
     Raises:
         GalleryError: where it is no text, blank, or not to be written as UTF-8.
     """
     if not isinstance(subject, str):
         raise GalleryError(f"a subject is a str, not {type(subject).__name__}")
-    if not subject.strip() or not subject.isprintable():
+    name = normal_name(subject)
+    if not name or not name.isprintable():
         raise GalleryError(f"{subject!r} is no name of a subject: it is blank or not printable")
-    return subject
+    return name
 
 
 def check_entries(
     subjects: Sequence[str], count: int, sources: Sequence[str | None] | None
 ) -> list[tuple[str, str | None]]:
-    """Pairs the subjects and sources of new entries.
+    """Pairs the subjects, in the form of `check_subject`, and sources of new entries.
 
     Args:
         subjects: one a row.

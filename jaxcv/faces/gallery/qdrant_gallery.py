@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcv.faces.gallery.contract import Entry, GalleryError, Match, check_entries, unit_rows
 from jaxcv.faces.gallery.ranking import Candidates, rank
+from jaxcv.names import normal_name
 
 _BATCH = 256
 """Points a request; 1 MB at size 512, far under the server's default limit of 32 MB."""
@@ -68,6 +69,10 @@ class QdrantGallery:
 
     def subjects(self) -> tuple[str, ...]:
         """Who is enrolled, in alphabetical order; reads the names of all entries."""
+        return tuple(sorted({normal_name(name) for name in self._stored_names()}))
+
+    def _stored_names(self) -> set[str]:
+        """The names of all entries as they are stored, perhaps by an earlier version."""
         names: set[str] = set()
         offset: Any = None
         with self._asking():
@@ -82,7 +87,7 @@ class QdrantGallery:
                 names |= {point.payload["subject"] for point in points}
                 if offset is None:
                     break
-        return tuple(sorted(names))
+        return names
 
     def enroll(
         self, subject: str, embeddings: Any, sources: Sequence[str | None] | None = None
@@ -127,9 +132,12 @@ class QdrantGallery:
 
     def remove(self, subject: str) -> int:
         """Removes all entries of a subject; see `Gallery.remove`, and above what the server keeps."""
-        wanted = self._having("subject", subject)
+        models, name = self._models, normal_name(subject)
+        forms = [stored for stored in self._stored_names() if normal_name(stored) == name]
+        condition = models.FieldCondition(key="subject", match=models.MatchAny(any=sorted(forms)))
+        wanted = models.Filter(must=[condition])
         with self._asking():
-            removed = self._count(wanted)
+            removed = self._count(wanted) if forms else 0
             if removed:
                 selector = self._models.FilterSelector(filter=wanted)
                 self._client.delete(self._collection, selector, wait=True)
@@ -242,7 +250,11 @@ def _reason(error: Any) -> str:
 
 
 def _entry(point: Any) -> Entry:
-    return Entry(id=point.id, subject=point.payload["subject"], source=point.payload["source"])
+    return Entry(
+        id=point.id,
+        subject=normal_name(point.payload["subject"]),
+        source=point.payload["source"],
+    )
 
 
 def _qdrant() -> Any:

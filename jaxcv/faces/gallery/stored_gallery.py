@@ -11,6 +11,7 @@ from jaxcv.faces.gallery.contract import Entry, GalleryError, Match, check_entri
 from jaxcv.faces.gallery.encryption import environment_key, parse_key
 from jaxcv.faces.gallery.ranking import Candidates, rank
 from jaxcv.faces.gallery.storage import Contents, Storage
+from jaxcv.names import normal_name
 
 
 class StoredGallery:
@@ -108,8 +109,8 @@ class StoredGallery:
         Raises:
             OSError: where an old file, which the message names, cannot be deleted.
         """
-        old = self._contents
-        keep = np.array([entry.subject != subject for entry in old.entries], bool)
+        old, name = self._contents, normal_name(subject)
+        keep = np.array([entry.subject != name for entry in old.entries], bool)
         removed = int((~keep).sum())
         if removed:
             entries = tuple(entry for entry, kept in zip(old.entries, keep) if kept)

@@ -20,6 +20,7 @@ from jaxcv.data import Source
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
+from jaxcv.names import without_surrogates
 from jaxcv.predict.images import unique_stems
 from jaxcv.tasks.detection.coco_results import CocoTable, known_images, rounded
 from jaxcv.tasks.detection.task import Detection
@@ -170,4 +171,5 @@ def _rows(
                 for box, score, c in zip(boxes, scores, classes)
             ],
         }
-    write_text(folder / "detections.json", json.dumps(table.content()) + "\n")
+    found = without_surrogates(table.content())
+    write_text(folder / "detections.json", json.dumps(found) + "\n")

@@ -424,3 +424,54 @@ def test_linked_pictures_stay_in_one_split(tmp_path):
     train, test = ({int(n[:2]) % 10 for n in names(data.open(s))} for s in ("train", "test"))
     assert len(train) == len(test) == 5
     assert not train & test
+
+
+def test_names_with_blanks_as_windows_calls_copies(tmp_path):
+    every = ("cell", "cell (1)", "cell (2)", "img 1", "img", "Jose\u0301", "other")
+    for name in every:
+        write(tmp_path, name, objects=[("cat", (1, 1, 9, 9), 0)])
+    (tmp_path / "train.txt").write_text(
+        "\ufeffcell\r\ncell (1)\r\ncell (2).jpg\r\nJos\u00e9\r\nimg 1\r\n"
+    )
+    (tmp_path / "test.txt").write_text("img\n")
+    data = VOCDetection(root=str(tmp_path), train_list="train.txt", test_list="test.txt")
+    listed = ["Jose\u0301", "cell", "cell (1)", "cell (2)", "img 1"]
+    assert names(data.open("train")) == [f"{name}.jpg" for name in listed]
+    assert names(data.open("test")) == ["img.jpg"]
+    rest = dataclasses.replace(data, train_list=None).open("train")
+    assert sorted(names(rest)) == sorted(f"{name}.jpg" for name in every if name != "img")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_lists_with_names_in_common_are_refused(folder, split):
+    lists = folder / "ImageSets" / "Main"
+    (lists / "test.txt").write_text("e.1\nc.jpg\nb\n")
+    wanted = r"train \(.*train\.txt\) and test \(.*test\.txt\) have 2 of 3 and 3 names in common: 'b', 'c'"
+    with pytest.raises(ValueError, match=wanted):
+        voc(folder).open(split)
+    (lists / "test.txt").write_text("e.1\nd\n")
+    for train_list in ("ImageSets/Main/train.txt", None):
+        with pytest.raises(ValueError, match=r"validation .* and test .* in common: 'd'"):
+            voc(folder, train_list=train_list).open(split)
+    (lists / "test.txt").write_text("e.1\n")
+    (lists / "train.txt").write_text("a\nb\na 1\n")
+    with pytest.raises(ValueError, match=r"train\.txt: line 3: 'a' is listed already, in line 1"):
+        voc(folder).open(split)
+
+
+def test_classes_in_two_unicode_forms_are_one(tmp_path):
+    for name, label in (("a", "caf\u00e9"), ("b", "cafe\u0301"), ("c", " caf\u00e9\u00a0")):
+        write(tmp_path, name, objects=[(label, (1, 1, 9, 9), 0)])
+    data = VOCDetection(root=str(tmp_path), test_fraction=0.0)
+    assert data.open("train").class_names == ("caf\u00e9",)
+    given = dataclasses.replace(data, class_names=("dog", "cafe\u0301")).open("train")
+    assert [given[i]["classes"].tolist()[0] for i in range(3)] == [1, 1, 1]
+
+
+def test_files_that_systems_leave_behind_have_no_partner_to_miss(folder):
+    for place in ("JPEGImages", "Annotations"):
+        (folder / place / "._a.xml").write_bytes(b"\0\5\26\7")
+        (folder / place / "Thumbs.db").write_bytes(b"")
+        (folder / place / "__MACOSX").mkdir()
+        (folder / place / "__MACOSX" / "zz.xml").write_text("<annotation/>")
+    assert len(VOCDetection(root=str(folder), test_fraction=0.0, max_boxes=2).open("train")) == 5

@@ -1,5 +1,7 @@
 """LFW's lists of pairs: folds, pictures found by name, errors that name the line and the file."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,3 +120,56 @@ def test_files_that_are_not_there_or_twice(root):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not a text file"):
         read_pairs(path, root)
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_list", ["NFC", "NFD"])
+def test_names_in_any_unicode_form(tmp_path, on_disk, in_list):
+    for name in ("José", "Zoë Ångström", "Ann"):
+        raw = unicodedata.normalize(on_disk, name)
+        (tmp_path / raw).mkdir()
+        for i in (1, 2):
+            Image.new("RGB", (4, 5), (i, 0, 0)).save(tmp_path / raw / f"{raw}_{i:04d}.png")
+    text = "José\t1\t2\nJosé\u00a0\t1\tZoë Ångström\t2\nAnn\t1\tZoë Ångström \t1\n"
+    path = tmp_path / "pairs.txt"
+    path.write_text(unicodedata.normalize(in_list, text), encoding="utf-8-sig")
+    pairs = read_pairs(path, tmp_path)
+    assert pairs.same.tolist() == [True, False, False]
+    assert pairs.images.class_names == ("Ann", "José", "Zoë Ångström")
+    assert pairs.images[0]["image"].shape == (5, 4, 3)
+    path.write_text(
+        f"{unicodedata.normalize('NFC', 'José')} 1 {unicodedata.normalize('NFD', 'José')} 2"
+    )
+    with pytest.raises(ValueError, match="twice; a pair of one person is"):
+        read_pairs(path, tmp_path)
+    # Both forms as folders: whose picture is meant cannot be told.
+    other = unicodedata.normalize("NFD" if on_disk == "NFC" else "NFC", "José")
+    (tmp_path / other).mkdir()
+    path.write_text("Ann 1 2\nJosé 1 2\n")
+    with pytest.raises(
+        ValueError, match=r"line 2: .*'Jos.*' and 'Jos.*', both called 'José'"
+    ) as caught:
+        read_pairs(path, tmp_path)
+    assert r"'Jose\u0301'" in str(caught.value)
+    assert r"'Jos\xe9'" in str(caught.value)
+
+
+def test_names_with_blanks_are_known_by_their_folders(tmp_path):
+    for name in ("Ann", "Ann Lee", "Agent 7", "Agent", "8"):
+        (tmp_path / name).mkdir()
+        for i in range(1, 9):
+            Image.new("RGB", (4, 5)).save(tmp_path / name / f"{name}_{i:04d}.png")
+    path = tmp_path / "pairs.txt"
+    path.write_text("Ann Lee 1 2\nAnn 1 Ann Lee 3\nAgent 7 1 2\nAnn Lee 4 Agent 7 8\n")
+    pairs = read_pairs(path, tmp_path)
+    named = [pairs.images.record_name(i).split("/")[-1].split(".")[0] for i in pairs.pairs.ravel()]
+    assert named == [
+        *("Ann Lee_0001", "Ann Lee_0002", "Ann_0001", "Ann Lee_0003"),
+        *("Agent 7_0001", "Agent 7_0002", "Ann Lee_0004", "Agent 7_0008"),
+    ]
+    assert pairs.same.tolist() == [True, False, True, False]
+    path.write_text("Agent 7 8 2\n")
+    with pytest.raises(ValueError, match=r"line 1: 'Agent 7 8 2' may mean more than one pair"):
+        read_pairs(path, tmp_path)
+    path.write_text("Agent\t7\t8\t2\n")
+    assert read_pairs(path, tmp_path).same.tolist() == [False]

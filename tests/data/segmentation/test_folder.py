@@ -247,6 +247,69 @@ def test_wrong_settings(tmp_path):
     assert "class_values has 1 entries for 3 classes" in message(class_values=(1,))
 
 
+def test_names_with_blanks_in_lists(tmp_path):
+    every = ("img", "img 1", "img 2", "Jose\u0301", "other")
+    for name in every:
+        write_pair(tmp_path, name)
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("\ufeffimg 1.png\r\nimg 2.png\r\nJos\u00e9.png\r\n", encoding="utf-8")
+    test.write_text("other\n")
+    data = folder(tmp_path, train_list=str(train), test_list=str(test))
+    assert names(data.open("train")) == ["Jose\u0301", "img 1", "img 2"]
+    assert names(data.open("test")) == ["other"]
+    rest = dataclasses.replace(data, train_list=None)
+    assert sorted(names(rest.open("train"))) == sorted(set(every) - {"other"})
+    train.write_text("img 3.png\n")
+    with pytest.raises(ValueError, match=r"train\.txt: line 1: there is no image 'img 3\.png'"):
+        data.open("train")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_an_image_in_two_parts_is_refused(tmp_path, split):
+    for i in range(5):
+        write_pair(tmp_path, str(i))
+        write_pair(tmp_path, f"inner/{i}")
+    lists = {}
+    for part, text in (("train", "0\n1\n2\n"), ("validation", "3\n"), ("test", "2.png\n4\n1\n")):
+        (tmp_path / f"{part}.txt").write_text(text)
+        lists[f"{part}_list"] = str(tmp_path / f"{part}.txt")
+    with pytest.raises(
+        ValueError, match=r"train .* and test .* have 2 of 3 and 3 names in common: '1', '2'"
+    ):
+        folder(tmp_path, **lists).open(split)
+    (tmp_path / "test.txt").write_text("3\n")
+    for train_list in (lists["train_list"], None):
+        given = {**lists, "train_list": train_list}
+        with pytest.raises(ValueError, match=r"validation .* and test .* in common: '3'"):
+            folder(tmp_path, **given).open(split)
+    if split == "validation":
+        return
+    # Folders: the same, one in the other, one that links to the other.
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    for images, masks in (("images", "masks"), ("images/inner", "masks/inner"), ("link", "masks")):
+        own = {"test_images": str(tmp_path / images), "test_masks": str(tmp_path / masks)}
+        with pytest.raises(ValueError, match=r"train \(.*images\) and test \(.*\) have \d+ of 10"):
+            folder(tmp_path, **own).open(split)
+    # A list of each makes them two.
+    (tmp_path / "test.txt").write_text("3\n4\n")
+    own = {
+        "test_images": str(tmp_path / "images/inner"),
+        "test_masks": str(tmp_path / "masks/inner"),
+    }
+    data = folder(tmp_path, train_list=lists["train_list"], test_list=lists["test_list"], **own)
+    assert len(data.open(split)) == {"train": 3, "test": 2}[split]
+
+
+def test_files_that_are_no_images_are_said(tmp_path, caplog):
+    for i in range(4):
+        write_pair(tmp_path, str(i))
+    for file in ("images/a.psd", "images/Thumbs.db", "masks/0.json", "masks/._0.png"):
+        (tmp_path / file).write_bytes(b"")
+    assert len(folder(tmp_path, test_fraction=0.0).open("train")) == 4
+    (record,) = caplog.records
+    assert record.getMessage() == f"{tmp_path / 'images'}: 1 file passed over: 1 .psd (a.psd)"
+
+
 # ---- label maps in batches ---------------------------------------------------------------------
 
 

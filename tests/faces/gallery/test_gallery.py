@@ -1,6 +1,7 @@
 """One contract for all galleries: DeviceGallery, FaissGallery, QdrantGallery."""
 
 import importlib
+import unicodedata
 
 import jax.numpy as jnp
 import numpy as np
@@ -249,3 +250,27 @@ def test_a_missing_package_is_named(monkeypatch, name, extra):
 
     with pytest.raises(ImportError, match=rf"pip install .jaxcv\[{extra}\]"):
         use()
+
+
+@pytest.mark.parametrize(
+    "name", ["José", "Zoë Ångström", "한글", "Nguyễn Thị Minh", "O\u2019Neil ﬁn", "Ōe\u3000健三郎"]
+)
+def test_a_person_in_any_unicode_form_is_one_person(make, name):
+    forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+    forms += [
+        f"{forms[1]} ",
+        f"\u00a0{forms[0]}\ufeff",
+        f"{forms[0]}\n",
+        name.replace(" ", "\u00a0"),
+    ]
+    gallery, rows = make(), random_rows(len(forms) + 1)
+    for form, row in zip(forms, rows):
+        gallery.enroll(form, row[None])
+    gallery.enroll("Jose", rows[-1:])  # who is somebody else
+    wanted = unicodedata.normalize("NFC", name).replace("\u3000", " ")
+    assert gallery.subjects() == tuple(sorted(("Jose", wanted)))
+    assert {m.subject for m in gallery.search(rows[:1], 5)[0]} == {"Jose", wanted}
+    assert gallery.remove(forms[3]) == len(forms)
+    assert [gallery.remove(form) for form in forms] == [0] * len(forms)
+    assert gallery.subjects() == ("Jose",)
+    assert len(gallery) == 1

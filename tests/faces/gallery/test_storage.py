@@ -384,3 +384,26 @@ def test_tampering_with_an_encrypted_gallery_is_noticed(tmp_path, ending):
         ):
             opened(tmp_path / name, key=key)
         assert files(tmp_path / name) == before
+
+
+def test_a_gallery_of_an_earlier_version_holds_each_person_once(tmp_path, monkeypatch):
+    """It kept names as they were written; all of a person's entries are forgotten, from disk too."""
+    forms = ["José", "Jose\u0301", "José ", "\u00a0José", "Jose"]
+    directory = tmp_path / "old"
+    with monkeypatch.context() as earlier:
+        for module in ("contract", "storage"):
+            earlier.setattr(f"jaxcv.faces.gallery.{module}.check_subject", lambda subject: subject)
+        gallery = DeviceGallery(directory, embedding_size=4, model_digest="m")
+        gallery.enroll_many(forms, np.eye(5, 4) + 1)
+    assert sum(
+        form.encode() in b"".join(p.read_bytes() for p in directory.iterdir()) for form in forms
+    )
+    gallery = DeviceGallery(directory, embedding_size=4, model_digest="m")
+    assert gallery.subjects() == ("Jose", "José")
+    assert len(gallery.search([[2.0, 1, 1, 1]], 5)[0]) == 2
+    assert gallery.remove("Jose\u0301\u00a0") == 4
+    again = DeviceGallery(directory, embedding_size=4, model_digest="m")
+    assert (again.subjects(), len(again)) == (("Jose",), 1)
+    left = b"".join(p.read_bytes() for p in directory.iterdir())
+    assert "José".encode() not in left
+    assert "Jose\u0301".encode() not in left

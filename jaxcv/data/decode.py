@@ -286,8 +286,14 @@ def upright_size(image: Image.Image, apply_exif: bool = True) -> tuple[int, int]
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told."""
+    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told.
+
+    Of a TIFF it is that of its own tag.
+    """
     try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            found = image.tag_v2.get(_ORIENTATION_TAG, 1)
+            return found if isinstance(found, int) and 1 <= found <= 8 else 1
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.
         return 1

@@ -185,8 +185,8 @@ def decode_with(
     if not data:
         raise DecodeError(record, "the file is empty (0 bytes)")
     try:
-        encoded = _prepared(data, max_pixels)
-        with _opened(encoded) as image:
+        encoded = prepared(data, max_pixels)
+        with opened(encoded) as image:
             check_pixels(*image.size, max_pixels)
             if before is not None:
                 orientation = _orientation(encoded, image, apply_exif)
@@ -216,8 +216,12 @@ def decode_with(
         raise DecodeError(record, f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def _prepared(data: bytes, max_pixels: int) -> Encoded:
-    """What is handed to Pillow, and what its numbers mean, by how the file begins."""
+def prepared(data: bytes, max_pixels: int = MAX_PIXELS) -> Encoded:
+    """What is handed to Pillow, and what its numbers mean, by how the file begins.
+
+    Raises:
+      FormatError: the file is refused by its header or its structure.
+    """
     for signature, prepare in _PREPARE:
         if data.startswith(signature):
             return prepare(data, max_pixels)
@@ -236,7 +240,8 @@ def _orientation(encoded: Encoded, image: Image.Image, apply_exif: bool) -> int:
     return exif_orientation(image) if apply_exif else 1
 
 
-def _opened(encoded: Encoded) -> Image.Image:
+def opened(encoded: Encoded) -> Image.Image:
+    """The image, its pixels not decoded; raises as `PIL.Image.open`, or FormatError."""
     if isinstance(encoded.data, Image.Image):
         return encoded.data
     try:

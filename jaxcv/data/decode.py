@@ -260,7 +260,7 @@ def to_picture(
     Raises:
       FormatError: its numbers have no known range.
     """
-    if is_grey(image) and (samples.maximum != 255 or samples != Samples(lossy=samples.lossy)):
+    if is_grey(image) and not samples.plain:
         image = shades(image, samples)
     if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;16"):
         raise FormatError(f"pixels of Pillow's mode {image.mode!r} have no known range")

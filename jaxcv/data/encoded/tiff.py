@@ -69,8 +69,8 @@ class _Layout(NamedTuple):
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as TIFF or BigTIFF does."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    """Whether a file begins as TIFF or BigTIFF does, or as one that mixes the byte orders."""
+    return data[:2] in (b"II", b"MM") and data[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+")
 
 
 def prepare(data: bytes, max_pixels: int) -> Encoded:
@@ -80,6 +80,8 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
       FormatError: it is too large or cut off, or something in it is not understood.
     """
     layout = _Layout("<" if data[:2] == b"II" else ">", 43 in data[2:4])
+    if data[2 if layout.order == ">" else 3]:
+        raise FormatError("its TIFF header mixes the byte orders")
     if layout.big and layout.order == ">":
         raise FormatError("a big-endian BigTIFF is not supported")
     start, tags = _directory(data, layout)

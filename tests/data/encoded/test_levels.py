@@ -295,6 +295,15 @@ def test_what_is_not_understood_in_a_tiff_is_refused_by_its_name(options, messag
         decode_image(write.tiff(stored, bits, **options), record="a.tif")
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_that_mixes_the_byte_orders_is_refused(order):
+    file = write.tiff(np.zeros((4, 6), np.uint8), 8, order=order, orientation=6)
+    mixed = file[:2] + file[3:1:-1] + file[4:]
+    assert Image.open(io.BytesIO(mixed)).format == "TIFF"  # which Pillow takes
+    with pytest.raises(DecodeError, match="mixes the byte orders"):
+        decode_image(mixed)
+
+
 def test_lossy_masks_are_refused():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 20, (16, 16), np.uint8))
     for format, options, message in (

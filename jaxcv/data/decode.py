@@ -164,8 +164,8 @@ def decode_with(
     if not data:
         raise DecodeError(record, "the file is empty (0 bytes)")
     try:
-        encoded = _prepared(data, max_pixels)
-        with _opened(encoded) as image:
+        encoded = prepared(data, max_pixels)
+        with opened(encoded) as image:
             check_pixels(*image.size, max_pixels)
             if before is not None:
                 orientation = _orientation(encoded, image, apply_exif)
@@ -195,8 +195,12 @@ def decode_with(
         raise DecodeError(record, f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def _prepared(data: bytes, max_pixels: int) -> Encoded:
-    """What is handed to Pillow, and what its numbers mean, by how the file begins."""
+def prepared(data: bytes, max_pixels: int = MAX_PIXELS) -> Encoded:
+    """What is handed to Pillow, and what its numbers mean, by how the file begins.
+
+    Raises:
+      FormatError: the file is refused by its header or its structure.
+    """
     for signature, prepare in _PREPARE:
         if data.startswith(signature):
             return prepare(data, max_pixels)
@@ -215,7 +219,8 @@ def _orientation(encoded: Encoded, image: Image.Image, apply_exif: bool) -> int:
     return exif_orientation(image) if apply_exif else 1
 
 
-def _opened(encoded: Encoded) -> Image.Image:
+def opened(encoded: Encoded) -> Image.Image:
+    """The image, its pixels not decoded; raises as `PIL.Image.open`, or FormatError."""
     if isinstance(encoded.data, Image.Image):
         return encoded.data
     try:
@@ -234,7 +239,7 @@ def to_picture(
     Raises:
       FormatError: its numbers have no known range.
     """
-    if is_grey(image) and (samples.maximum != 255 or samples != Samples(lossy=samples.lossy)):
+    if is_grey(image) and not samples.plain:
         image = shades(image, samples)
     if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;16"):
         raise FormatError(f"pixels of Pillow's mode {image.mode!r} have no known range")
@@ -265,8 +270,14 @@ def upright_size(image: Image.Image, apply_exif: bool = True) -> tuple[int, int]
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told."""
+    """EXIF orientation, 1 to 8, of an image as opened; 1, upright, where it is not told.
+
+    Of a TIFF it is that of its own tag.
+    """
     try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            found = image.tag_v2.get(_ORIENTATION_TAG, 1)
+            return found if isinstance(found, int) and 1 <= found <= 8 else 1
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # A camera's broken EXIF block does not make its pixels worse.
         return 1

@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from jaxcv.data.decode import exif_orientation, upright_size
+from jaxcv.data.decode import exif_orientation, opened, prepared, upright_size
 from jaxcv.data.formats import accepted_formats
-from jaxcv.regular_file import open_file
+from jaxcv.limits import MAX_IMAGE_BYTES
+from jaxcv.regular_file import open_file, read_file
 
 MarkedOn = Literal["upright", "stored"]
 _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
@@ -58,9 +59,23 @@ def read_header(file: bytes | pathlib.Path) -> Header | None:
             io.BytesIO(file) if isinstance(file, bytes) else open_file(file) as stream,
             Image.open(stream, formats=accepted_formats()) as image,
         ):
+            image.getexif()  # raises where a text behind a PNG's pixels keeps Pillow from reading it
             return Header(upright_size(image), exif_orientation(image))
     except Exception:  # Pillow raises nearly anything on what is no image.
+        return _header_without_notes(file)
+
+
+def _header_without_notes(file: bytes | pathlib.Path) -> Header | None:
+    """The header of an image that Pillow does not open because of a profile or a text in it."""
+    try:
+        encoded = prepared(file if isinstance(file, bytes) else read_file(file, MAX_IMAGE_BYTES))
+        with opened(encoded) as image:
+            orientation = encoded.orientation or exif_orientation(image)
+            height, width = image.height, image.width
+    except Exception:
         return None
+    upright = (width, height) if orientation in _SIDEWAYS else (height, width)
+    return Header(upright, orientation)
 
 
 def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:

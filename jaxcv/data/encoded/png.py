@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from jaxcv.data.encoded.samples import Encoded, FormatError, Samples, check_pixels
 from jaxcv.limits import MAX_METADATA, MAX_PARTS
@@ -26,6 +28,16 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _ORIENTING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
+class _Chunk(NamedTuple):
+    """A chunk: where it begins and ends, what it holds, and whether its checksum is right."""
+
+    kind: bytes
+    start: int
+    end: int
+    body: memoryview
+    whole: bool
+
+
 def prepare(data: bytes, max_pixels: int) -> Encoded:
     """Checks a PNG and leaves out what does not matter: profiles, long texts, further frames.
 
@@ -36,48 +48,58 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
       FormatError: it is cut off, damaged, too large, or has a critical chunk that is not known.
     """
     view = memoryview(data)
-    kept, stream, header, transparent = [view[:8]], [], b"", b""
-    position, begin, parts, ended = 8, 8, 0, False
-    while not ended and position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            break
-        body = view[position + 8 : end - 4]
-        if not kind[0] & 0x20 and kind not in _CRITICAL:
-            raise FormatError(f"its PNG chunk {ascii(kind)[1:]} is critical and not known")
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        whole = zlib.crc32(body, zlib.crc32(kind)) == checksum
-        if not whole and (kind in _CRITICAL or kind == b"tRNS"):
-            raise FormatError(f"PNG chunk {kind.decode()} is damaged (its CRC is wrong)")
-        if kind == b"IHDR":
-            if header or len(body) != 13:
+    kept: list[memoryview] = []
+    stream: list[memoryview] = []
+    header, transparent = b"", b""
+    begin = 0  # of the bytes since the last chunk that was left out
+    for chunk in _chunks(view):
+        decides = chunk.kind in _CRITICAL or chunk.kind == b"tRNS"
+        if decides and not chunk.whole:
+            raise FormatError(f"PNG chunk {chunk.kind.decode()} is damaged (its CRC is wrong)")
+        if chunk.kind == b"IHDR":
+            if header or len(chunk.body) != 13:
                 raise FormatError("its PNG header (IHDR) is not one of 13 bytes")
-            header = bytes(body)
+            header = bytes(chunk.body)
             width, height = struct.unpack_from(">II", header)
             check_pixels(width, height, max_pixels)
-        elif kind == b"IDAT":
-            stream.append(body)
-        elif kind == b"tRNS":
-            transparent = bytes(body)
-        used = kind in (*_CRITICAL, b"tRNS") and (length or kind == b"IEND")
-        if not (used or (whole and _orients(kind, bytes(body)))):
-            kept.append(view[begin:position])
-            begin = end
-        ended = kind == b"IEND"
-        position = end
-        parts += 1
-        if parts > MAX_PARTS:
-            raise FormatError(f"it has more chunks than the limit {MAX_PARTS} (MAX_PARTS)")
-    if not ended:
-        raise FormatError("the PNG is cut off (no IEND chunk)")
-    kept.append(view[begin:position])
+        elif chunk.kind == b"IDAT":
+            stream.append(chunk.body)
+            decides = len(chunk.body) > 0
+        elif chunk.kind == b"tRNS":
+            transparent = bytes(chunk.body)
+        if not decides and not (chunk.whole and _orients(chunk.kind, bytes(chunk.body))):
+            kept.append(view[begin : chunk.start])
+            begin = chunk.end
+    kept.append(view[begin : chunk.end])
     samples = _samples(header, transparent)
     wanted = _stream_length(header)
     found = _inflated_length(stream, wanted)
     if found < wanted:
         raise FormatError(f"the PNG's pixel stream is cut off: {found} of {wanted} bytes")
-    return Encoded(data=data if len(kept) == 2 else b"".join(kept), samples=samples)
+    return Encoded(data=data if len(kept) == 1 else b"".join(kept), samples=samples)
+
+
+def _chunks(view: memoryview) -> Iterator[_Chunk]:
+    """All chunks up to the last, IEND; at least one."""
+    start = len(SIGNATURE)
+    for _ in range(MAX_PARTS):
+        if start + 12 > len(view):
+            break
+        length, kind = struct.unpack_from(">I4s", view, start)
+        end = start + 12 + length
+        if end > len(view):
+            break
+        if not kind[0] & 0x20 and kind not in _CRITICAL:
+            raise FormatError(f"its PNG chunk {ascii(kind)[1:]} is critical and not known")
+        body = view[start + 8 : end - 4]
+        (checksum,) = struct.unpack_from(">I", view, end - 4)
+        yield _Chunk(kind, start, end, body, zlib.crc32(body, zlib.crc32(kind)) == checksum)
+        if kind == b"IEND":
+            return
+        start = end
+    else:
+        raise FormatError(f"it has more chunks than the limit {MAX_PARTS} (MAX_PARTS)")
+    raise FormatError("the PNG is cut off (no IEND chunk)")
 
 
 def _orients(kind: bytes, body: bytes) -> bool:

@@ -39,6 +39,12 @@ class Samples:
     lossy: str | None = None
     coarse: str | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether grey levels are brightness as they are: 8 bits, black at 0, none transparent."""
+        meaning = (self.maximum, self.white_is_zero, self.number, self.transparent)
+        return meaning == (255, False, "unsigned", None)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoded:

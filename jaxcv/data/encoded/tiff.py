@@ -22,24 +22,21 @@ _BESIDES = (266, 279, 292, 293, 317, 320, 325, 347, *range(512, 522), 529, 530, 
 _STRIPS = (_OFFSETS, _ROWS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS)
 _KIND = (_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _INKS, _EXTRA, _FORMAT)
 _KEPT = frozenset((_WIDTH, _HEIGHT, *_STRIPS, *_KIND, *_BESIDES))
-# Type -> (bytes, struct's code): bytes, short, long, rational (two longs), signed ones, long8.
-_TYPES = {
-    1: "B",
-    3: "H",
-    4: "I",
-    5: "II",
-    6: "b",
-    7: "B",
-    8: "h",
-    9: "i",
-    13: "I",
-    16: "Q",
-    18: "Q",
-}
+# Type -> struct's code: bytes, short, long, rational (two longs), signed ones, long8.
+_TYPES = {1: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i"}
+_TYPES |= {13: "I", 16: "Q", 18: "Q"}
 _PLAIN, _OLD_JPEG, _JPEG, _WEBP = 1, 6, 7, 50001
 _LOSSY = {_OLD_JPEG: "JPEG", _JPEG: "JPEG", _WEBP: "WebP", 34676: "LogLuv", 34677: "LogLuv"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
+_GREY = (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+_NAMES = {_WHITE_IS_ZERO: "grey", _BLACK_IS_ZERO: "grey", _PALETTE: "a palette", _YCBCR: "YCbCr"}
+_NOT_SUPPORTED = {
+    4: "a transparency mask",
+    8: "CIELab",
+    9: "ICCLab",
+    32803: "a colour filter array",
+}
 _NUMBERS: dict[int, Number] = {1: "unsigned", 2: "signed", 3: "float"}
 # The bits of a sample, by the kind of number, for grey; colours have 8 or 16, indices at most 8.
 _GREY_BITS = {"unsigned": (1, 2, 4, 8, 12, 16, 32), "signed": (8, 16, 32), "float": (32,)}
@@ -72,8 +69,8 @@ class _Layout(NamedTuple):
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as TIFF or BigTIFF does."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    """Whether a file begins as TIFF or BigTIFF does, or as one that mixes the byte orders."""
+    return data[:2] in (b"II", b"MM") and data[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+")
 
 
 def prepare(data: bytes, max_pixels: int) -> Encoded:
@@ -83,6 +80,8 @@ def prepare(data: bytes, max_pixels: int) -> Encoded:
       FormatError: it is too large or cut off, or something in it is not understood.
     """
     layout = _Layout("<" if data[:2] == b"II" else ">", 43 in data[2:4])
+    if data[2 if layout.order == ">" else 3]:
+        raise FormatError("its TIFF header mixes the byte orders")
     if layout.big and layout.order == ">":
         raise FormatError("a big-endian BigTIFF is not supported")
     start, tags = _directory(data, layout)
@@ -154,15 +153,14 @@ def _one(tags: dict[int, _Entry], tag: int, default: int | None = None) -> int:
 
 def _meaning(tags: dict[int, _Entry]) -> Samples:
     """What the samples are; FormatError where that is not told or not understood."""
-    compression, planar = _one(tags, _COMPRESSION, _PLAIN), _one(tags, _PLANAR, 1)
+    compression = _one(tags, _COMPRESSION, _PLAIN)
     photometric = _one(tags, _PHOTOMETRIC, _YCBCR if compression == _OLD_JPEG else None)
-    colours = _COLOURS.get(photometric)
-    if colours is None:
-        names = {4: "a transparency mask", 8: "CIELab", 9: "ICCLab", 32803: "a colour filter array"}
-        name = names.get(photometric, "not known")
+    if photometric not in _COLOURS:
+        name = _NOT_SUPPORTED.get(photometric, "not known")
         raise FormatError(f"its PhotometricInterpretation {photometric} ({name}) is not supported")
     if compression == _OLD_JPEG:
         return Samples(lossy=_lossy(compression))  # libjpeg decides
+    colours = _COLOURS[photometric]
     count = _one(tags, _SAMPLES, 3 if compression == _JPEG and colours == 3 else 1)
     bits = _uniform(tags, _BITS, "BitsPerSample", count, 1)
     number = _NUMBERS.get(_uniform(tags, _FORMAT, "SampleFormat", count, 1))
@@ -174,37 +172,53 @@ def _meaning(tags: dict[int, _Entry]) -> Samples:
             f"it has {count} samples per pixel for {colours} of colour, and ExtraSamples "
             f"{list(extra)} does not tell what the others are"
         )
-    grey = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-    known = (
-        _GREY_BITS[number] if grey else _COLOUR_BITS[photometric] if number == "unsigned" else ()
-    )
-    if bits not in known or (extra and grey and bits != 8):
-        name = (
-            "grey" if grey else {_PALETTE: "a palette", _YCBCR: "YCbCr"}.get(photometric, "colours")
-        )
-        raise FormatError(f"{name} of {bits}-bit {number} samples in a TIFF is not supported")
-    planes = planar != 1 and count > 1 and compression == _PLAIN
-    hard = bits != 8 or not set(extra) <= {2}
-    if (planes and hard) or (planar != 1 and grey and extra):
-        raise FormatError("such samples in planes (PlanarConfiguration 2) are not supported")
-    if photometric == _WHITE_IS_ZERO and extra:
-        raise FormatError("white-is-zero with further samples is not supported")
-    if photometric == _YCBCR and compression == _PLAIN:
-        raise FormatError("YCbCr, uncompressed, in a TIFF is not supported; save it as RGB")
-    if _one(tags, _INKS, 1) != 1:
-        raise FormatError("its inks are not cyan, magenta, yellow and black")
-    coarse = None if photometric in (_RGB, _PALETTE) else "its colours are not stored as RGB"
-    if 1 in extra:
-        coarse = "its colours are multiplied by their alpha"
-    if bits == 16:
-        coarse = "its colours have 16 bits, of which 8 would be kept"
+    _check_supported(tags, photometric, compression, bits, number, extra)
     return Samples(
         maximum=(1 << bits) - 1,
         white_is_zero=photometric == _WHITE_IS_ZERO,
         number=number,
         lossy=_lossy(compression),
-        coarse=None if grey else coarse,
+        coarse=_coarse(photometric, bits, extra),
     )
+
+
+def _check_supported(
+    tags: dict[int, _Entry],
+    photometric: int,
+    compression: int,
+    bits: int,
+    number: Number,
+    extra: tuple[int, ...],
+) -> None:
+    """Refuses what can be told but that Pillow does not read, or reads wrongly."""
+    grey, plain = photometric in _GREY, compression == _PLAIN
+    known = _GREY_BITS[number] if grey else ()
+    if not grey and number == "unsigned":
+        known = _COLOUR_BITS[photometric]
+    if bits not in known or (grey and extra and bits != 8):
+        name = _NAMES.get(photometric, "colours")
+        raise FormatError(f"{name} of {bits}-bit {number} samples in a TIFF is not supported")
+    if _one(tags, _PLANAR, 1) != 1 and (extra or not grey):
+        hard = plain and (bits != 8 or not set(extra) <= {2})
+        if hard or grey:
+            raise FormatError("such samples in planes (PlanarConfiguration 2) are not supported")
+    if photometric == _WHITE_IS_ZERO and extra:
+        raise FormatError("white-is-zero with further samples is not supported")
+    if photometric == _YCBCR and plain:
+        raise FormatError("YCbCr, uncompressed, in a TIFF is not supported; save it as RGB")
+    if _one(tags, _INKS, 1) != 1:
+        raise FormatError("its inks are not cyan, magenta, yellow and black")
+
+
+def _coarse(photometric: int, bits: int, extra: tuple[int, ...]) -> str | None:
+    """Why the colours that Pillow makes of a TIFF's are not those that are stored."""
+    if photometric in _GREY:
+        return None
+    if bits == 16:
+        return "its colours have 16 bits, of which 8 would be kept"
+    if 1 in extra:
+        return "its colours are multiplied by their alpha"
+    return None if photometric in (_RGB, _PALETTE) else "its colours are not stored as RGB"
 
 
 def _lossy(compression: int) -> str | None:

@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxcv.data import DecodeError, MaskValues, decode_image, decode_mask, fit_image
+from jaxcv.data import (
+    DecodeError,
+    ImageReader,
+    MaskValues,
+    decode_image,
+    decode_mask,
+    fit_image,
+)
 from jaxcv.data.fit import Placement, fitting
+from jaxcv.data.orientation import read_header
 from jaxcv.data.view import decode_view
 from tests.data import written_images as write
 
@@ -112,6 +120,22 @@ def test_a_view_of_a_turned_tiff_shows_any_part_of_it(orientation):
 
             found = decode_view(file, view, (1, 1), channels=1)
             assert found[0, 0, 0] == upright[row, column]
+
+
+@pytest.mark.parametrize("more", [[], [(700, 1, list(b'<a tiff:Orientation="8"/>'))]])
+@pytest.mark.parametrize("orientation", [None, *UPRIGHT])
+def test_the_header_of_a_tiff_tells_the_size_that_is_decoded(tmp_path, orientation, more):
+    """Also where XMP tells another orientation: the tag counts."""
+    file = write.tiff(np.zeros((4, 6), np.uint8), 8, orientation=orientation, more=more)
+    (tmp_path / "a.tif").write_bytes(file)
+    shape = decode_image(file).shape[:2]
+    assert shape == UPRIGHT[orientation or 1](np.zeros((4, 6))).shape
+    for where in (file, tmp_path / "a.tif"):
+        header = read_header(where)
+        assert (header.upright_size, header.stored_size) == (shape, (4, 6))
+        assert header.orientation == (orientation or 1)
+    reader = ImageReader(size=(5, 3), fit="stretch", apply_exif=False)
+    assert reader.read(tmp_path / "a.tif").shape == (5, 3, 3)
 
 
 def ink(colours):
@@ -269,6 +293,15 @@ def test_what_is_not_understood_in_a_tiff_is_refused_by_its_name(options, messag
     stored = unsigned(np.arange(20 * samples).reshape(4, 5, samples) % 2**bits, bits)
     with pytest.raises(DecodeError, match=rf"^a\.tif: .*{message}"):
         decode_image(write.tiff(stored, bits, **options), record="a.tif")
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_that_mixes_the_byte_orders_is_refused(order):
+    file = write.tiff(np.zeros((4, 6), np.uint8), 8, order=order, orientation=6)
+    mixed = file[:2] + file[3:1:-1] + file[4:]
+    assert Image.open(io.BytesIO(mixed)).format == "TIFF"  # which Pillow takes
+    with pytest.raises(DecodeError, match="mixes the byte orders"):
+        decode_image(mixed)
 
 
 def test_lossy_masks_are_refused():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from jaxcv.data import DecodeError, ImageReader, decode_image, decode_mask, fit_image
+from jaxcv.data.orientation import Header, read_header
 from tests.data.written_images import chunk, png, tiff
 
 RNG = np.random.default_rng(0)
@@ -73,6 +74,7 @@ def test_ancillary_chunks_of_a_png(name):
         file = png(LEVELS, 8, **options)
         np.testing.assert_array_equal(decode_image(file, channels=1)[..., 0], LEVELS)
         np.testing.assert_array_equal(decode_mask(file), LEVELS)
+        assert read_header(file) == Header((12, 20))
 
 
 def test_nothing_global_is_changed_for_it():
@@ -100,6 +102,8 @@ def test_what_tells_the_orientation_of_a_png_is_kept(name):
         file = png(LEVELS, 8, **options)
         np.testing.assert_array_equal(decode_mask(file), LEVELS[::-1].T)
         np.testing.assert_array_equal(decode_mask(file, apply_exif=False), LEVELS)
+        header = read_header(file)
+        assert (header.upright_size, header.orientation) == ((20, 12), 6)
         for fit in ("stretch", "crop", "pad"):
             reader = ImageReader(size=(9, 7), fit=fit, channels=1)
             np.testing.assert_array_equal(
@@ -155,6 +159,7 @@ SEGMENTS = {
 @pytest.mark.parametrize("name", SEGMENTS)
 def test_segments_of_a_jpeg(name):
     file = JPEG[:2] + SEGMENTS[name] + JPEG[2:]
+    assert read_header(file).upright_size == (12, 20)
     np.testing.assert_array_equal(decode_image(file), PIXELS)
 
 

@@ -23,6 +23,7 @@ from jaxcv.data import (
 )
 from jaxcv.data.orientation import upright_pixels
 from tests.data.painted import encoded
+from tests.data.written_images import tiff
 
 CLASSES = ("sky", "road", "car")
 
@@ -185,6 +186,30 @@ def test_exif_orientation_turns_the_image_and_so_the_size_that_is_compared(tmp_p
     np.testing.assert_array_equal(record["label"] * 80, record["image"][..., 0])
     with pytest.raises(ValueError, match="of one size"):
         folder(tmp_path, test_fraction=0.0, apply_exif=False).open("train")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_tiffs_and_their_masks(tmp_path, orientation):
+    """Both are turned once, at every size: each label lies where its level does."""
+    rng = np.random.default_rng(orientation)
+    levels = rng.integers(0, 3, (6, 9)).astype(np.uint16)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    image = tiff(levels * 1285, 12, orientation=orientation, rows_per_strip=4)
+    (tmp_path / "images" / "0.tif").write_bytes(image)
+    for white_is_zero in (False, True):
+        photometric = 0 if white_is_zero else 1
+        mask = tiff(levels.astype(np.uint8), 4, orientation=orientation, photometric=photometric)
+        (tmp_path / "masks" / "0.tif").write_bytes(mask)
+        for size in (None, 18, (12, 18), (5, 4)):
+            data = folder(tmp_path, test_fraction=0.0, size=size, fit="stretch", channels=1)
+            record = data.open("train")[0]
+            shown = record["image"][..., 0]
+            assert record["label"].shape == shown.shape
+            if size is None:
+                np.testing.assert_array_equal(record["label"] * 80, shown)  # 1285 of 4095
+                turned = orientation >= 5
+                assert shown.shape == ((9, 6) if turned else (6, 9))
 
 
 def test_bad_files_are_named(tmp_path):

@@ -40,7 +40,7 @@ def stratified_split(
     Example:
       >>> train, test = stratified_split([0] * 6, ["a", "a", "b", "b", "c", "c"], 0.3)
       >>> train.tolist(), test.tolist()
-      ([0, 1, 2, 3], [4, 5])
+      ([2, 3, 4, 5], [0, 1])
     """
     if not 0.0 <= test_fraction < 1.0:
         raise ValueError(f"test_fraction must be at least 0 and below 1, not {test_fraction}")

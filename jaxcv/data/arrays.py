@@ -66,7 +66,7 @@ class ArraySource:
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images as uint8 [N, H, W, C], labels as int32 or float32 [N], or one clear line."""
+    """Images as uint8 [N, H, W, C], labels as int32, float32 or float64 [N], or one clear line."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
@@ -89,7 +89,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndar
             f"found shape {labels.shape}"
         )
     if np.issubdtype(labels.dtype, np.floating):
-        return images, labels.astype(np.float32)
+        return images, labels if labels.dtype == np.float64 else labels.astype(np.float32)
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{name}: labels must be integers or floats; found {labels.dtype}")
     return images, labels.astype(np.int32)

@@ -137,7 +137,7 @@ class CSV:
             for (line, _), text in zip(rows, texts):
                 if not _is_number(text):
                     raise ValueError(f"{path}, line {line}: {text!r} is not a finite number")
-            return np.asarray([float(t) for t in texts], np.float32), ()
+            return np.asarray([float(t) for t in texts], np.float64), ()
         names = sorted(set(texts))
         if all(name.lstrip("-").isdecimal() for name in names):
             names.sort(key=int)

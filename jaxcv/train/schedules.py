@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -152,14 +152,15 @@ class OneCycle:
         top = math.floor(self.rise * total + 1e-9)  # 0.29 * 100 is 28.999999999999996
         first, last = self.start * peak, self.start * self.end * peak
 
-        def cycle(step: jax.typing.ArrayLike) -> jax.Array:
+        def cycle(step: Any) -> jax.Array:
+            step = jnp.asarray(step)
             rising = _half_cosine(first, peak, step, top)
             return jnp.where(step < top, rising, _half_cosine(peak, last, step - top, total - top))
 
         return _with_warmup(cycle, first, self.warmup_steps)
 
 
-def _half_cosine(begin: float, end: float, step: jax.typing.ArrayLike, steps: int) -> jax.Array:
+def _half_cosine(begin: float, end: float, step: jax.Array, steps: int) -> jax.Array:
     """From `begin` at step 0 to `end` at `steps`, where it stays; a piece of no steps stays at `begin`."""
     progress = jnp.clip(step / max(steps, 1), 0.0, 1.0) if steps else 0.0
     return end + (begin - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))

@@ -133,9 +133,8 @@ class Regression(Task):
         """Adds the offset to "prediction" and "label", in float64."""
         if not self.offset:
             return arrays
-        found = {
-            name: np.asarray(arrays[name], np.float64) + self.offset
-            for name in ("prediction", "label")
-            if name in arrays
+        counted: tuple[str, ...] = ("prediction", "label")
+        return {
+            name: np.asarray(array, np.float64) + self.offset if name in counted else array
+            for name, array in arrays.items()
         }
-        return {**arrays, **found}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestCentroid
 
-from jaxcv.data import NPZ, Arrays, Digits, Source, SourceView, Synthetic, materialize
+from jaxcv.data import NPZ, Arrays, Batches, Digits, Source, SourceView, Synthetic, materialize
 from jaxcv.data.source import stratified_split
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)

@@ -24,11 +24,13 @@ class Entry:
         id: its number; a later one is larger, and none is given twice.
         subject: whose it is.
         source: where it came from, such as the name of a photo; None where nobody said.
+        digests: what tells its photo from others, whatever the name: see `enrolment`.
     """
 
     id: int
     subject: str
     source: str | None = None
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

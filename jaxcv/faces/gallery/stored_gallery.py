@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxcv.faces.gallery.contents import Contents
 from jaxcv.faces.gallery.contract import Entry, GalleryError, Match, check_entries, unit_rows
 from jaxcv.faces.gallery.encryption import environment_key, parse_key
 from jaxcv.faces.gallery.ranking import Candidates, rank
-from jaxcv.faces.gallery.storage import Contents, Storage
+from jaxcv.faces.gallery.storage import Storage
 
 
 class StoredGallery:

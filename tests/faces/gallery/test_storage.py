@@ -222,8 +222,8 @@ DAMAGE = {
     ),
     "no gallery": (lambda d: (d / "gallery.json").write_text("[]"), r"json is not of a gallery"),
     "newer version": (
-        lambda d: change_header(d, version=2),
-        r"gallery.json has version 2, but this jaxcv reads version 1",
+        lambda d: change_header(d, version=3),
+        r"gallery.json has version 3, but this jaxcv reads versions 1 to 2",
     ),
     "negative count": (lambda d: change_header(d, entries=-1), r"fields do not fit together"),
     "file elsewhere": (

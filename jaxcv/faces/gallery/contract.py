@@ -4,7 +4,7 @@
 (`faiss_gallery`) and Qdrant (`qdrant_gallery`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,8 +85,19 @@ class Gallery(Protocol):
         subjects: Sequence[str],
         embeddings: Any,
         sources: Sequence[str | None] | None = None,
+        *,
+        digests: Sequence[tuple[str, ...]] | None = None,
+        replacing: Collection[int] = (),
     ) -> tuple[int, ...]:
-        """Adds embeddings [N, E], the i-th of `subjects[i]`, in one go: all of them or none."""
+        """Adds embeddings [N, E], the i-th of `subjects[i]`, in one go: all of them or none.
+
+        Args:
+            subjects: one per row.
+            embeddings: [N, E], see `enroll`.
+            sources: one per row, see `enroll`.
+            digests: one tuple per row, see `enrolment`; None for none.
+            replacing: ids of entries that are removed in the same go; unknown ones do not matter.
+        """
         ...
 
     def search(self, queries: Any, k: int = 1) -> list[list[Match]]:
@@ -106,6 +117,10 @@ class Gallery(Protocol):
 
     def remove(self, subject: str) -> int:
         """Removes all entries of a subject; gives their number, 0 where there was none."""
+        ...
+
+    def remove_entries(self, ids: Collection[int]) -> int:
+        """Removes single entries; returns how many of them there were."""
         ...
 
     def subjects(self) -> tuple[str, ...]:
@@ -131,19 +146,27 @@ def check_subject(subject: str) -> str:
 
 
 def check_entries(
-    subjects: Sequence[str], count: int, sources: Sequence[str | None] | None
-) -> list[tuple[str, str | None]]:
-    """Pairs the subjects and sources of new entries.
+    subjects: Sequence[str],
+    count: int,
+    sources: Sequence[str | None] | None,
+    digests: Sequence[tuple[str, ...]] | None = None,
+) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    """Joins the subjects, sources and digests of new entries.
 
     Args:
         subjects: one a row.
         count: how many rows of embeddings there are.
         sources: one a row, or None.
+        digests: one tuple a row, or None.
 
     Raises:
         GalleryError: where the numbers differ or a subject is no name.
     """
-    for what, words in (("subjects", subjects), ("sources", sources)):
+    for what, words in (
+        ("subjects", subjects),
+        ("sources", sources),
+        ("digests", digests),
+    ):
         if isinstance(words, str):
             raise GalleryError(f"{what} is one str; a sequence of {count} is wanted")
         if words is not None and len(words) != count:
@@ -154,7 +177,8 @@ def check_entries(
         "".join(place for place in places if place).encode()
     except UnicodeEncodeError:
         raise GalleryError("a source cannot be written as UTF-8") from None
-    return list(zip((names[subject] for subject in subjects), places))
+    marks = [tuple(map(str, d)) for d in digests or [()] * count]
+    return list(zip((names[subject] for subject in subjects), places, marks, strict=True))
 
 
 def unit_rows(embeddings: Any, embedding_size: int, what: str = "embedding") -> np.ndarray:

@@ -79,11 +79,11 @@ def plan(photos: Sequence[Photo], entries: Sequence[Entry]) -> Plan:
     replaced: set[int] = set()
     by_path = 0
     for place, photo in enumerate(photos):
-        entry = at.get((photo.subject, photo.source)) or at.get((photo.subject, photo.given))
-        if entry is not None and not entry.digests:
+        own = at.get((photo.subject, photo.source))
+        named = own or at.get((photo.subject, photo.given))
+        if named is not None and not named.digests:
             by_path += 1
             continue
-        own = at.get((photo.subject, photo.source))
         if own is not None and not any((own.subject, digest) in present for digest in own.digests):
             replaced.add(own.id)
         subjects = [subject for digest in photo.digests for subject in holders[digest]]

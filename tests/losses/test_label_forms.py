@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcv import losses
+from jaxcv.tasks import Classification, CrossEntropy, Dice, Focal, Poly1, Segmentation
 from tests.losses.compilation import quick_jit
 from tests.losses.test_contract import LABELS, LOGITS, TABLE, WEIGHTS
 
@@ -216,3 +217,18 @@ def test_regions_of_indices_and_of_distributions(loss):
 def test_weights_that_are_none_are_refused(loss, weights):
     with pytest.raises(ValueError, match=r"class_weights is .*, but must be in \[0.0, inf\)"):
         loss(LOGITS, LABELS, class_weights=np.array(weights))
+
+
+@pytest.mark.parametrize("weights", [(1.0, -1.0), (np.nan, 1.0)])
+def test_a_task_refuses_them_before_it_trains(weights):
+    outputs, image = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 2), (2, 4, 4, 1)))
+    maps = jax.ShapeDtypeStruct((2, 4, 4, 2), jnp.float32)
+    objectives = (CrossEntropy, Focal, Poly1)
+    for objective in objectives:
+        task = Classification(num_classes=2, objective=objective(class_weights=weights))
+        with pytest.raises(ValueError, match="class_weights is"):
+            task.check_outputs(outputs, image)
+    for objective in (CrossEntropy, Dice):
+        task = Segmentation(num_classes=2, objective=objective(class_weights=weights))
+        with pytest.raises(ValueError, match="class_weights is"):
+            task.check_outputs(maps, image)

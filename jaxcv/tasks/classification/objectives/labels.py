@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcv.losses.arguments import is_integer
 from jaxcv.tasks.objective import IGNORED
@@ -47,6 +48,6 @@ def yes_or_no(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, logits.shape[-1])
 
 
-def weights_of(class_weights: tuple[float, ...]) -> jax.Array | None:
-    """A factor per class, [C], or None for ()."""
-    return jnp.array(class_weights) if class_weights else None
+def weights_of(class_weights: tuple[float, ...]) -> np.ndarray | None:
+    """A factor per class, [C], or None for (); of NumPy, so that losses can read it while traced."""
+    return np.array(class_weights, np.float32) if class_weights else None

@@ -6,6 +6,8 @@ pixels. `IGNORED` labels count for nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,6 @@ def yes_or_no(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, logits.shape[-1])
 
 
-def weights_of(class_weights: tuple[float, ...]) -> np.ndarray | None:
+def weights_of(class_weights: tuple[float, ...]) -> Any:
     """A factor per class, [C], or None for (); of NumPy, so that losses can read it while traced."""
     return np.array(class_weights, np.float32) if class_weights else None

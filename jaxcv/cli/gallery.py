@@ -5,11 +5,14 @@ No embedding is printed, logged or written anywhere but into the gallery.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
 from jaxcv.cli.options import run_options
@@ -23,8 +26,9 @@ from jaxcv.cli.verify import (
 from jaxcv.errors import UsageError
 from jaxcv.faces.gallery.contract import check_subject
 from jaxcv.faces.gallery.device_gallery import DeviceGallery
+from jaxcv.faces.gallery.enrolment import Photo, Plan, face_digest, file_digest, plan
 from jaxcv.faces.gallery.header import HEADER, parse_header
-from jaxcv.faces.photos import find_people, read_faces
+from jaxcv.faces.photos import FaceReader, find_people, read_faces
 from jaxcv.names import nearest_name, printable, without_surrogates
 from jaxcv.predict.images import find_images
 from jaxcv.tasks.faces.embedding import embed_pictures
@@ -51,31 +55,88 @@ def enroll(words: list[str]) -> int:
         check_subject(person)
     embedder = open_embedder(options)
     gallery = embedder.gallery(options.gallery)
-    known = {(entry.subject, entry.source) for entry in gallery.entries()}
-    new = [pair for pair in people if (pair[0], without_surrogates(pair[1])) not in known]
-    if len(new) < len(people):
-        print(f"{len(people) - len(new)} photos were enrolled already")
-    if not new:
+    photos, faces = _read_photos(people, embedder.reader(options), gallery, options.skip_bad)
+    found = plan(photos, gallery.entries())
+    _tell_known(found, len(photos) - len(found.new))
+    if not found.new:
+        if found.replaced:
+            gallery.remove_entries(found.replaced)
+            print(f"{len(found.replaced)} photos that are at their paths no more were removed")
         return 0
-    hint = ". The gallery is as before; --skip-bad leaves such photos out"
-    faces = read_faces(
-        [file for _, file in new], embedder.reader(options), skip_bad=options.skip_bad, hint=hint
+    new = [photos[place] for place in found.new]
+    pictures = np.stack([faces[photo.source] for photo in new])
+    gallery.enroll_many(
+        [photo.subject for photo in new],
+        embed_pictures(embedder.run, embedder.variables, pictures),
+        [photo.source for photo in new],
+        digests=[photo.digests for photo in new],
+        replacing=found.replaced,
     )
-    for reason in faces.failed.values():
-        print(f"left out: {printable(reason)}")
-    if not faces.kept:
-        raise ValueError(f"none of {len(new)} photos can be used; the gallery is as before")
-    kept = [new[place] for place in faces.kept]
-    embeddings = embed_pictures(embedder.run, embedder.variables, faces.pictures)
-    # A file's name that is no UTF-8 is kept as it is shown.
-    sources = [without_surrogates(file) for _, file in kept]
-    gallery.enroll_many([person for person, _ in kept], embeddings, sources)
-    count = len({person for person, _ in kept})
+    if found.replaced:
+        print(f"{len(found.replaced)} photos took the place of others of the same path")
+    count = len({photo.subject for photo in new})
     print(
-        f"enrolled {len(kept)} photos of {count} people: {options.gallery} holds {len(gallery)} of "
+        f"enrolled {len(new)} photos of {count} people: {options.gallery} holds {len(gallery)} of "
         f"{len(gallery.subjects())}"
     )
     return 0
+
+
+def _read_photos(
+    people: list[tuple[str, str]], reader: FaceReader, gallery: DeviceGallery, skip_bad: bool
+) -> tuple[list[Photo], dict[str, np.ndarray]]:
+    """The photos that can be used, with their digests; and the faces, by path, of all that may be new.
+
+    Those whose files the gallery knows are not decoded.
+    """
+    photos = [
+        Photo(
+            subject=person,
+            source=without_surrogates(os.path.abspath(file)),  # as it is shown
+            given=file,
+            digests=_file_digests(file, repr(reader)),
+        )
+        for person, file in people
+    ]
+    unknown = plan(photos, gallery.entries()).new
+    hint = ". The gallery is as before; --skip-bad leaves such photos out"
+    found = read_faces([photos[i].given for i in unknown], reader, skip_bad=skip_bad, hint=hint)
+    for reason in found.failed.values():
+        print(f"left out: {printable(reason)}")
+    if unknown and not found.kept:
+        raise ValueError(f"none of {len(unknown)} photos can be used; the gallery is as before")
+    faces = {}
+    for place, face in zip(found.kept, found.pictures, strict=True):
+        photo = photos[unknown[place]]
+        faces[photo.source] = face
+        marks = (*photo.digests, face_digest(face))
+        photos[unknown[place]] = dataclasses.replace(photo, digests=marks)
+    failed = set(unknown) - {unknown[place] for place in found.kept}
+    return [photo for i, photo in enumerate(photos) if i not in failed], faces
+
+
+def _file_digests(file: str, reading: str) -> tuple[str, ...]:
+    try:
+        return (file_digest(Path(file).read_bytes(), reading),)
+    except OSError:
+        return ()  # Whoever reads the face says what is wrong.
+
+
+def _tell_known(found: Plan, known: int) -> None:
+    """Says what is enrolled already, under whatever name."""
+    if known:
+        print(f"{known} photos were enrolled already")
+    if found.by_path:
+        print(
+            f"{found.by_path} of them are known by their path alone, from an earlier version; to have "
+            "their contents compared from now on, remove these people and enroll them again"
+        )
+    if found.elsewhere:
+        file, other = found.elsewhere[0]
+        print(
+            f"{len(found.elsewhere)} photos are enrolled under another name too: {printable(file)}, "
+            f"say, as of {other}. If that is wrong: jaxcv remove"
+        )
 
 
 def search(words: list[str]) -> int:

@@ -44,7 +44,8 @@ def load() -> Path:
     What was compiled before stays as it is: call it first.
 
     Raises:
-        OneDNNError: where oneDNN or a C++ compiler is missing, or the compiler fails.
+        OneDNNError: where oneDNN or a C++ compiler is missing, the compiler fails, or others could
+            write the directory that keeps the library.
     """
     library = _build()
     functions = ctypes.CDLL(str(library))
@@ -110,7 +111,10 @@ def _build() -> Path:
     version = metadata.version("onednn-cpu-gomp")
     parts = (_SOURCE.read_text(), *_FLAGS, version, str(shared), jax.lib.__version__)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    directory = cache_directory("onednn")
+    try:
+        directory = cache_directory("onednn")
+    except OSError as error:
+        raise OneDNNError(f"oneDNN's convolutions are compiled into a cache: {error}") from None
     library = directory / f"convolutions-{digest}.so"
     if library.exists():
         return library

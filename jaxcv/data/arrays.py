@@ -81,7 +81,7 @@ class ArraySource:
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images as uint8 [N, H, W, C], labels as int32 or float32 [N], or one clear line."""
+    """Images as uint8 [N, H, W, C], labels as int32, float32 or float64 [N], or one clear line."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
@@ -104,12 +104,11 @@ def _checked(images: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndar
             f"found shape {labels.shape}"
         )
     if np.issubdtype(labels.dtype, np.floating):
-        with np.errstate(over="ignore"):
-            rounded = labels.astype(np.float32)
-        bad = np.flatnonzero(np.isfinite(labels) & ~np.isfinite(rounded))
+        bad = np.flatnonzero(np.isfinite(labels) & (np.abs(labels) > np.finfo(np.float32).max))
         if len(bad):
             raise ValueError(f"{name}[{bad[0]}]: label {labels[bad[0]]} is too large for 32 bits")
-        return images, rounded
+        # Of a UNIX time float32 keeps two minutes: float64 stays.
+        return images, labels if labels.dtype == np.float64 else labels.astype(np.float32)
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{name}: labels must be integers or floats; found {labels.dtype}")
     return images, int32_labels(labels, lambda i: f"{name}[{i}]")

@@ -49,6 +49,7 @@ class Batches:
       max_bad_records: with `skip`, maximum number of distinct ones before an error.
       sampler: chooses the records of each batch, for training only; None: every record once an
         epoch, in random order.
+      label_offset: see `RecordReader`.
 
     Raises:
       ValueError: a setting is out of range, or does not suit the sampler.
@@ -75,6 +76,7 @@ class Batches:
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
         sampler: Sampler | None = None,
+        label_offset: float = 0.0,
     ):
         if len(source) == 0:
             raise ValueError("the source holds no records")
@@ -99,6 +101,7 @@ class Batches:
             on_bad_record=on_bad_record,
             max_bad_records=max_bad_records,
             rectangle=self.rectangle,
+            label_offset=label_offset,
         )
         self._order: Order | None = None
         if sampler is not None:

@@ -184,7 +184,7 @@ class CSV:
                     raise ValueError(f"{path}, line {line}: {text!r} is not a finite number")
                 if abs(number) > float(np.finfo(np.float32).max):
                     raise ValueError(f"{path}, line {line}: {text} is too large for 32 bits")
-            return np.asarray([float(t) for t in texts], np.float32), ()
+            return np.asarray([float(t) for t in texts], np.float64), ()
         line_of: dict[str, int] = {}
         for (line, _), text in zip(rows, texts):
             line_of.setdefault(text, line)

@@ -39,6 +39,9 @@ class RecordReader:
         `TooManyBadRecordsError`.
       rectangle: what of each image is read, by the views that `read` is given; None reads records
         as they are.
+      label_offset: taken off each label, in float64, before it is rounded to float32: of large labels
+        that differ by little float32 keeps only what is left. 0 leaves labels as they are, but for
+        float64, which becomes float32.
 
     Attributes:
       bad_records: reason by name of every record skipped so far.
@@ -53,13 +56,14 @@ class RecordReader:
         on_bad_record: OnBadRecord = "raise",
         max_bad_records: int = 100,
         rectangle: DecodeRandomResizedCrop | None = None,
+        label_offset: float = 0.0,
     ):
         check_choice("on_bad_record", on_bad_record, ("raise", "skip"))
         if len(source) == 0:
             raise ValueError("the source holds no records")
         self.source, self.rectangle = source, rectangle
         self.num_classes = len(source.class_names) if num_classes is None else num_classes
-        self.ignore_label = ignore_label
+        self.ignore_label, self.label_offset = ignore_label, label_offset
         self.on_bad_record, self.max_bad_records = on_bad_record, max_bad_records
         self.bad_records: dict[str, str] = {}
         self._spec: Spec | None = None
@@ -68,7 +72,18 @@ class RecordReader:
 
     @property
     def spec(self) -> Spec:
-        """Shape and dtype of each key, taken from the first record that can be read."""
+        """Shape and dtype of each key in a batch, taken from the first record that can be read."""
+        spec = dict(self._record_spec)
+        if "label" in spec and self._is_moved(spec["label"][1]):
+            spec["label"] = (spec["label"][0], np.dtype(np.float32))
+        return spec
+
+    def _is_moved(self, dtype: np.dtype) -> bool:
+        """Whether labels of a dtype become others in a batch."""
+        return self.label_offset != 0 or dtype == np.float64
+
+    @property
+    def _record_spec(self) -> Spec:
         if self._spec is None:
             views = self.rectangle.views(0, 0, 1) if self.rectangle is not None else None
             for index in range(len(self.source)):
@@ -100,7 +115,7 @@ class RecordReader:
           TooManyBadRecordsError: too many are, with on_bad_record='skip'.
           ValueError: a label is out of range, or a record's shape differs; the record is named.
         """
-        spec = self.spec
+        spec = self._record_spec
         batch = {k: np.zeros((len(mask), *shape), dtype) for k, (shape, dtype) in spec.items()}
         batch["mask"] = np.zeros(len(mask), bool)
         rows = np.flatnonzero(mask)
@@ -113,6 +128,10 @@ class RecordReader:
             for key in spec:
                 batch[key][row] = record[key]
             batch["mask"][row] = True
+        if "label" in batch and self._is_moved(batch["label"].dtype):
+            moved = batch["label"].astype(np.float64) - self.label_offset
+            moved[~batch["mask"]] = 0
+            batch["label"] = moved.astype(np.float32)
         return batch
 
     def _read_many(
@@ -199,7 +218,7 @@ class RecordReader:
             )
 
     def _check_shapes(self, index: int, record: Record) -> None:
-        for key, (shape, dtype) in self.spec.items():
+        for key, (shape, dtype) in self._record_spec.items():
             found = np.asarray(record[key])
             if found.shape != shape or found.dtype != dtype:
                 raise ValueError(

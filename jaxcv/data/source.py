@@ -22,7 +22,7 @@ class Source(Protocol):
     """Records in a fixed order, read by index.
 
     `source[i]` is a dict of arrays with one static shape per key: `image` uint8 [H, W, C] in 0..255
-    and `label`, an int32 scalar (class) or a float32 scalar (regression). Reading is pure - the
+    and `label`, an int32 scalar (class) or a float32 or float64 scalar (regression). Reading is pure - the
     same index gives the same record - and may happen in several threads at once. A source that
     reads many records faster at once than one by one has `__getitems__(indices) -> list of records`
     besides; `Batches` then uses it. One that knows every label without reading the images has
@@ -175,7 +175,7 @@ def record_labels(source: Source) -> np.ndarray:
       source: N records; one with `labels` is not read.
 
     Returns:
-      [N] int32 or float32, in the source's order.
+      [N] int32, float32 or float64, in the source's order.
 
     Raises:
       ValueError: the labels are no scalars, but maps or boxes.
@@ -191,9 +191,10 @@ def record_labels(source: Source) -> np.ndarray:
         if known and known[0].ndim:
             raise ValueError(f"{source.record_name(0)}: its label is no scalar: {known[0].shape}")
     labels = np.asarray(known)
-    if not np.issubdtype(labels.dtype, np.integer):
-        return labels.astype(np.float32, copy=False)
-    return int32_labels(labels, source.record_name)
+    if np.issubdtype(labels.dtype, np.integer):
+        return int32_labels(labels, source.record_name)
+    # Of a UNIX time float32 keeps two minutes: float64 stays.
+    return labels if labels.dtype == np.float64 else labels.astype(np.float32, copy=False)
 
 
 def int32_labels(labels: np.ndarray, record_name: Callable[[int], str]) -> np.ndarray:

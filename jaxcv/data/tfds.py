@@ -173,7 +173,8 @@ class TFDSSource:
         if isinstance(label, tfds.features.ClassLabel):
             self.class_names = tuple(map(label.int2str, range(label.num_classes)))
         integer = np.issubdtype(label.np_dtype, np.integer)
-        self._label_dtype = np.int32 if integer else np.float32
+        wide = label.np_dtype == np.float64
+        self._label_dtype = np.int32 if integer else np.float64 if wide else np.float32
 
     def __len__(self) -> int:
         return len(self._records)
@@ -221,7 +222,7 @@ class TFDSSource:
             image = self.image_reader.fit_pixels(image)
         return {"image": image, "label": self._label(index, stored)}
 
-    def _label(self, index: int, stored: dict[str, Any]) -> np.int32 | np.float32:
+    def _label(self, index: int, stored: dict[str, Any]) -> np.int32 | np.float32 | np.float64:
         label = stored[self._dataset.label_key]
         if self._number is not None:
             return np.int32(self._number[_text(label)])
@@ -235,7 +236,7 @@ class TFDSSource:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """[N] int32 or float32, label of each record; reads all records once, decodes no image."""
+        """[N] int32, float32 or float64, label of each record; reads all records once, decodes no image."""
         if self._label_dtype is None:
             raise ValueError(f"{self._name}: there is no single label in each record")
         labels = [self._label(i, stored) for i, stored in enumerate(_stored(self._records))]

@@ -1,5 +1,6 @@
 """From a picture file to an aligned face."""
 
+import logging
 import os
 
 import jax
@@ -11,6 +12,8 @@ from jaxcv.data.fit import Fit, convert_channels, fit_image
 from jaxcv.data.image_reader import read_file
 from jaxcv.faces.detector import FaceDetector, one_face
 from jaxcv.image import face_template, similarity_matrix
+
+logger = logging.getLogger(__name__)
 
 _to_template = jax.jit(similarity_matrix)
 
@@ -54,6 +57,12 @@ def aligned_face(
     if aligned:
         return convert_channels(fit_image(image, size, fit), channels)
     face = one_face(convert_channels(image, 3), detector, largest=largest, name=name)
+    if not face.landmarks_found:
+        logger.warning(
+            "%s: eyes not found: aligned by the outline of the face, which moves more from one photo to "
+            "another; a comparison tells less",
+            name,
+        )
     return convert_channels(align_pixels(image, face.landmarks, size), channels)
 
 

@@ -9,22 +9,16 @@ that embeds faces does, silently. Coordinates are those of `jaxcv.image.warping`
 corner of the first pixel. To landmarks of a detector that counts from its centre, add 0.5.
 """
 
-import functools
-import importlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from jaxcv.faces.cascades import cascade, opencv
+from jaxcv.faces.eyes import find_eyes
+
 _BOX_CASCADE = "frontalface_alt2"
-# The first also sees eyes behind glasses; the second finds some that the first does not.
-_EYE_CASCADES = ("eye_tree_eyeglasses", "eye")
-# A face's box is enlarged or reduced to this side before its eyes are looked for.
-_BOX_PIXELS = 240
-# Where the eyes are looked for, in parts of the box: rows, columns of the left and the right one.
-_EYE_ROWS, _EYE_COLUMNS = (0.15, 0.6), ((0.05, 0.55), (0.45, 0.95))
 # Where they are in the cascade's box: the median of the 400 ORL faces.
 _EYES_IN_BOX = np.array([[0.295, 0.39], [0.695, 0.39]], np.float32)
 # A face seen from the front: x and y from the middle of the eyes, in distances between the eyes.
@@ -116,7 +110,7 @@ class CascadeDetector:
             ValueError: the array is no such picture.
             ImportError: OpenCV is missing, or too new to have cascades.
         """
-        cv2 = _opencv()
+        cv2 = opencv()
         grey = _grey(image)
         scale = min(1.0, self.max_side / max(grey.shape))
         if scale < 1:
@@ -126,7 +120,7 @@ class CascadeDetector:
         pixel = np.array(image.shape[1::-1]) / np.array(grey.shape[::-1])
         border = round(self.margin * min(grey.shape))
         grey = cv2.copyMakeBorder(grey, *(border,) * 4, cv2.BORDER_REPLICATE)
-        boxes, agreement = _cascade(_BOX_CASCADE).detectMultiScale2(
+        boxes, agreement = cascade(_BOX_CASCADE).detectMultiScale2(
             grey,
             scaleFactor=self.scale_step,
             minNeighbors=self.min_agreement,
@@ -136,12 +130,12 @@ class CascadeDetector:
         faces: list[Face] = []
         for i in order:
             x, y, width, height = (int(v) for v in boxes[i])
-            eyes = _find_eyes(grey[y : y + height, x : x + width])
+            corner, side = np.array([x, y]), np.array([width, height])
+            eyes = find_eyes(grey, (x, y, width, height))
             found = eyes is not None
-            in_box = landmarks_from_eyes(_EYES_IN_BOX if eyes is None else eyes)
-            corner, side = np.array([x - border, y - border]), np.array([width, height])
-            box = np.concatenate([corner * pixel, (corner + side) * pixel])
-            landmarks = (corner + in_box * side) * pixel
+            landmarks = landmarks_from_eyes(corner + _EYES_IN_BOX * side if eyes is None else eyes)
+            landmarks = (landmarks - border) * pixel
+            box = np.concatenate([(corner - border) * pixel, (corner + side - border) * pixel])
             face = Face(
                 box=box.astype(np.float32),
                 landmarks=landmarks.astype(np.float32),
@@ -207,39 +201,6 @@ def landmarks_from_eyes(eyes: np.ndarray) -> np.ndarray:
     return np.stack([points.real, points.imag], axis=-1).astype(np.float32)
 
 
-def _find_eyes(grey: np.ndarray) -> np.ndarray | None:
-    """Both eyes [2, 2] in a face's box [H, W], in parts of the box; None where one is missing."""
-    cv2 = _opencv()
-    shrinks = grey.shape[0] > _BOX_PIXELS
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    grey = cv2.resize(grey, (_BOX_PIXELS, _BOX_PIXELS), interpolation=method)
-    centers = [_find_eye(grey, columns) for columns in _EYE_COLUMNS]
-    if centers[0] is None or centers[1] is None:
-        return None
-    across, down = centers[1] - centers[0]
-    # Eyes this near, far or slanted are an eyebrow, a nostril or the rim of a pair of glasses.
-    plausible = 0.25 <= across <= 0.6 and abs(down) <= 0.4 * across
-    return np.stack([centers[0], centers[1]]) if plausible else None
-
-
-def _find_eye(grey: np.ndarray, columns: tuple[float, float]) -> np.ndarray | None:
-    top, bottom = (int(part * _BOX_PIXELS) for part in _EYE_ROWS)
-    left, right = (int(part * _BOX_PIXELS) for part in columns)
-    for name in _EYE_CASCADES:
-        boxes, _, weights = _cascade(name).detectMultiScale3(
-            np.ascontiguousarray(grey[top:bottom, left:right]),
-            scaleFactor=1.05,
-            minNeighbors=3,
-            minSize=(_BOX_PIXELS // 7, _BOX_PIXELS // 7),
-            maxSize=(_BOX_PIXELS * 45 // 100, _BOX_PIXELS * 45 // 100),
-            outputRejectLevels=True,
-        )
-        if len(boxes):
-            x, y, width, height = boxes[int(np.argmax(weights))]
-            return np.array([left + x + width / 2, top + y + height / 2]) / _BOX_PIXELS
-    return None
-
-
 def _inside(face: Face, other: Face) -> bool:
     """Whether the middle of either box lies within the other: then they are one face."""
     for inner, outer in ((face.box, other.box), (other.box, face.box)):
@@ -262,37 +223,5 @@ def _grey(image: np.ndarray) -> np.ndarray:
         )
     if image.ndim == 2:
         return np.ascontiguousarray(image)
-    cv2 = _opencv()
+    cv2 = opencv()
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-
-
-class _Cascades(threading.local):
-    """OpenCV's classifiers keep scratch memory: each thread has its own."""
-
-    def __init__(self) -> None:
-        self.loaded: dict[str, Any] = {}
-
-
-_cascades = _Cascades()
-
-
-def _cascade(name: str) -> Any:
-    if name not in _cascades.loaded:
-        cv2 = _opencv()
-        path = f"{cv2.data.haarcascades}haarcascade_{name}.xml"
-        _cascades.loaded[name] = cv2.CascadeClassifier(path)
-    return _cascades.loaded[name]
-
-
-@functools.cache
-def _opencv() -> Any:
-    try:
-        cv2 = importlib.import_module("cv2")
-    except ImportError:
-        raise ImportError('finding faces needs OpenCV: pip install "jaxcv[faces]"') from None
-    if not hasattr(cv2, "CascadeClassifier"):
-        raise ImportError(
-            f"OpenCV {cv2.__version__} has no cascades, which left it with version 5: pip install "
-            '"jaxcv[faces]", or hand over a detector of your own'
-        )
-    return cv2

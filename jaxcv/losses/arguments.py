@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxcv.arguments import check_non_negative
+
 
 def as_float(array: Any) -> jax.Array:
     """Converts to a floating array of at least float32: half precision goes up, float64 stays."""
@@ -106,13 +108,14 @@ def nan_for_unknown_labels(loss: jax.Array, labels: Any, num_classes: int) -> ja
 
 
 def check_class_weights(name: str, class_weights: Any, num_classes: int) -> None:
-    """Raises ValueError unless there is one number per class: shape [C]."""
+    """Raises ValueError unless there is one number per class, [C], none negative and all finite."""
     found = jnp.shape(class_weights)
     if found != (num_classes,):
         raise ValueError(
             f"{name} has shape {_show(found)}, but {_show((num_classes,))} is wanted: "
             "one number per class."
         )
+    check_non_negative(name, class_weights)
 
 
 def _show(shape: Sequence[int | str | None]) -> str:

@@ -26,8 +26,10 @@ def count_classes(
     counted = (flat >= 0) & (flat < num_classes)
     if ignore_label is not None:
         counted = counted & (flat != ignore_label)
-    ones = jnp.where(counted, 1.0, 0.0)
-    return jax.ops.segment_sum(ones, jnp.where(counted, flat, 0), num_segments=num_classes)
+    # Counted in integers: a float32 that 1 is added to stands still at 2^24, a few label maps.
+    ones = counted.astype(jnp.int32)
+    counts = jax.ops.segment_sum(ones, jnp.where(counted, flat, 0), num_segments=num_classes)
+    return counts.astype(jnp.float32)
 
 
 def class_balanced_weights(

@@ -14,7 +14,12 @@ from jaxcv.arguments import check_choice, check_non_negative, check_range
 from jaxcv.losses.arguments import as_float, check_labels
 from jaxcv.losses.elementary import expm1, power
 from jaxcv.losses.softmax import softmax_cross_entropy
-from jaxcv.losses.surprisal import loss_of_surprisal, surprise_of_classes
+from jaxcv.losses.surprisal import (
+    at_most_endless,
+    endless_where_masked,
+    loss_of_surprisal,
+    surprise_of_classes,
+)
 
 Active = Literal["normalized_cross_entropy", "normalized_focal"]
 Passive = Literal["mean_absolute_error", "reverse_cross_entropy"]
@@ -159,11 +164,13 @@ def normalized_focal_loss(
     def focal(surprisal: jax.Array) -> jax.Array:
         return power(-expm1(-surprisal), gamma) * surprisal
 
-    own = focal(softmax_cross_entropy(logits, labels, ignore_label=ignore_label))
-    z = as_float(logits)
+    own = focal(at_most_endless(softmax_cross_entropy(logits, labels, ignore_label=ignore_label)))
+    z, labels = as_float(logits), jnp.asarray(labels)
     if ignore_label is not None:
-        z = jnp.where((jnp.asarray(labels) == ignore_label)[..., None], 0.0, z)
-    total = jnp.sum(focal(surprise_of_classes(z)), axis=-1)
+        z = jnp.where((labels == ignore_label)[..., None], 0.0, z)
+    # A class that is masked is none of the sum, unless it is the label's: then the ratio is 1.
+    counted = jnp.logical_not(jnp.isneginf(z)) | (jnp.arange(z.shape[-1]) == labels[..., None])
+    total = jnp.sum(jnp.where(counted, focal(endless_where_masked(z)), 0.0), axis=-1)
     return own / jnp.where(total > 0, total, 1.0)
 
 

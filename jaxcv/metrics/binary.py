@@ -91,8 +91,9 @@ def summary(metrics: BinaryMetrics) -> dict[str, Any]:
         example.
     """
     m = jax.tree.map(np.asarray, metrics)
-    (true_negatives, false_positives), (false_negatives, true_positives) = m.confusion
-    count = m.confusion.sum()
+    confusion = m.confusion.astype(np.int64)  # twice a count may be beyond int32
+    (true_negatives, false_positives), (false_negatives, true_positives) = confusion
+    count = confusion.sum()
     empty = 0.0 if count else np.nan
     result: dict[str, Any] = {
         "count": int(count),

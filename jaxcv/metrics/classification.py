@@ -218,7 +218,7 @@ def summary(metrics: ClassificationMetrics) -> dict[str, Any]:
     C = len(m.support)
     precision = divide(m.true_positives, m.predicted, empty=0.0)
     recall = divide(m.true_positives, m.support, empty=0.0)
-    f1 = divide(2 * m.true_positives, m.predicted + m.support, empty=0.0)
+    f1 = divide(2.0 * m.true_positives, m.predicted.astype(np.int64) + m.support, empty=0.0)
 
     def per_example(total: np.ndarray) -> float:
         return ratio(float(total), count)

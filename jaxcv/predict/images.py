@@ -144,7 +144,9 @@ def predict_images(
         run.layout.variables,
     )
     for step in range(len(batches)):
-        predictions = {name: np.asarray(x) for name, x in predict(variables, step).items()}
+        predictions = experiment.task.restored(
+            {name: np.asarray(x) for name, x in predict(variables, step).items()}
+        )
         for row, file in enumerate(files[step * size : (step + 1) * size]):
             if file in batches.bad_records:
                 yield ImagePrediction(file=file, error=batches.bad_records[file])

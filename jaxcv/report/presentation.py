@@ -86,7 +86,8 @@ class Presentation:
 
     def samples(self, run: Run, batch: Mapping[str, np.ndarray]) -> Markup | None:
         """Pictures of an augmented training batch, images [N,H,W,C] and what belongs to them."""
-        return samples_gallery(batch["image"], batch["label"], run.class_names)
+        labels = run.experiment.task.restored({"label": batch["label"]})["label"]
+        return samples_gallery(batch["image"], labels, run.class_names)
 
 
 def presentation_of(task: Task) -> Presentation:

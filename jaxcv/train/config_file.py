@@ -229,10 +229,12 @@ def write_config(path: Path, experiment: Experiment) -> None:
 
 
 def _up_to_date(found: Any) -> Any:
-    """What this version would have written; as it is, where it cannot be read."""
+    """What this version would have written; as it is, where it cannot be read, part by part."""
     try:
         return json.loads(json.dumps(to_json(from_json(found))))
     except (ConfigError, ValueError):
+        if isinstance(found, dict):  # arrays that were data, say, beside a task that can be read
+            return {name: _up_to_date(part) for name, part in found.items()}
         return found
 
 

@@ -155,7 +155,7 @@ def scalars(summary: Summary) -> dict[str, float]:
 
 
 def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
-    """Predictions for every test record, in order: arrays with first axis N, and the mask.
+    """Predictions for every test record, in order: arrays with first axis N, annotations and the mask.
 
     Rows whose record could not be read have mask False.
     """
@@ -175,4 +175,5 @@ def predict_test(run: Run, variables: Variables) -> dict[str, np.ndarray]:
         for step in range(math.ceil(len(run.test_source) / size))
     ]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {name: array[: len(run.test_source)] for name, array in whole.items()}
+    found = {name: array[: len(run.test_source)] for name, array in whole.items()}
+    return experiment.task.restored(found)

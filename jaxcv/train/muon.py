@@ -40,7 +40,7 @@ class Muon:
     Attributes:
         momentum: decay of the momentum, in [0, 1).
         newton_schulz_steps: iterations of the orthogonalisation.
-        weight_decay: decoupled.
+        weight_decay: decoupled, as a multiple of the rate of the parameter.
         adam_learning_rate: peak rate for biases and scales, relative to the others'.
         normalize_weights: scale each matrix to the norm sqrt(O) before each update, so that the
             learning rate alone says how far it turns. For weights before a normalisation without
@@ -66,7 +66,17 @@ class Muon:
             optax.scale_by_learning_rate(rate),
             normalize_matrices() if self.normalize_weights else optax.identity(),
         )
-        rest = optax.nadam(lambda step: self.adam_learning_rate * rate(step))
+
+        def rest_rate(step: Any) -> Any:
+            return self.adam_learning_rate * rate(step)
+
+        # `mask` leaves out biases and scales, which are all that is here; without one they decay too.
+        decays = mask is None and self.weight_decay != 0
+        rest = (
+            optax.nadamw(rest_rate, weight_decay=self.weight_decay)
+            if decays
+            else optax.nadam(rest_rate)
+        )
 
         def kind(params: Any) -> Any:
             return jax.tree.map(lambda p: "matrices" if p.ndim > 1 else "rest", params)

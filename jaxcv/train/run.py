@@ -171,6 +171,7 @@ class Run:
             seed=self.experiment.seed,
             multiple_of=self.device_map.count,
             ignore_label=self.experiment.task.ignore_label,
+            label_offset=self.experiment.task.label_offset,
             on_bad_record=self.experiment.on_bad_record,
             max_bad_records=self.experiment.max_bad_records,
             num_threads=self.runtime.num_threads,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -47,9 +49,11 @@ class Constant:
 class Step:
     """Multiplied by `factor` at each of the given fractions of the run.
 
+    Fractions that fall on one step, in a short run or within the warm-up, multiply there together.
+
     Attributes:
-        at: fractions of the run in (0, 1), ascending.
-        factor: multiplier at each.
+        at: fractions of the run in (0, 1), in any order; one that stands there twice multiplies twice.
+        factor: multiplier at each, 0 or more.
         warmup_steps: steps of linear warm-up before it.
     """
 
@@ -61,11 +65,15 @@ class Step:
         """Gives step -> learning rate."""
         if not all(0 < fraction < 1 for fraction in self.at):
             raise ValueError(f"schedule.at is {self.at}, but fractions in (0, 1) are wanted")
-        boundaries = {
-            max(round(fraction * total_steps) - self.warmup_steps, 0): self.factor
-            for fraction in self.at
-        }
-        decay = optax.piecewise_constant_schedule(peak, boundaries)
+        if not 0 <= self.factor < math.inf:
+            raise ValueError(
+                f"schedule.factor is {self.factor}, but a number of 0 or more is wanted"
+            )
+        scales: dict[int, float] = {}
+        for fraction in self.at:
+            boundary = max(round(fraction * total_steps) - self.warmup_steps, 0)
+            scales[boundary] = scales.get(boundary, 1.0) * self.factor
+        decay = optax.piecewise_constant_schedule(peak, scales)
         return _with_warmup(decay, peak, self.warmup_steps)
 
 
@@ -109,7 +117,7 @@ class Polynomial:
         """Gives step -> learning rate."""
         if not 0 < self.until <= 1:
             raise ValueError(f"schedule.until is {self.until}, but a fraction in (0, 1] is wanted")
-        last = math.ceil(self.until * total_steps)
+        last = math.ceil(self.until * total_steps - 1e-9)  # 0.07 * 100 is 7.000000000000001
         decay = optax.polynomial_schedule(
             peak, self.end * peak, self.power, max(last - self.warmup_steps, 1)
         )
@@ -120,10 +128,12 @@ class Polynomial:
 class OneCycle:
     """Cosine up to the peak and down to almost nothing (Smith & Topin 2018).
 
+    In a run too short to rise in, or with `rise` 0, it begins at the peak.
+
     Attributes:
-        rise: fraction of the run spent rising.
-        start: first rate as a fraction of the peak.
-        end: last rate as a fraction of the first.
+        rise: fraction of the run spent rising, in [0, 1].
+        start: first rate as a fraction of the peak, in [0, 1].
+        end: last rate as a fraction of the first, in [0, 1].
         warmup_steps: steps of linear warm-up before it, to the first rate of the cycle.
     """
 
@@ -134,11 +144,23 @@ class OneCycle:
 
     def rate(self, peak: float, total_steps: int) -> optax.Schedule:
         """Gives step -> learning rate."""
-        cycle = optax.cosine_onecycle_schedule(
-            max(total_steps - self.warmup_steps, 1),
-            peak,
-            pct_start=self.rise,
-            div_factor=1 / self.start,
-            final_div_factor=1 / self.end,
-        )
-        return _with_warmup(cycle, self.start * peak, self.warmup_steps)
+        for name in ("rise", "start", "end"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"schedule.{name} is {value}, but a fraction in [0, 1] is wanted")
+        total = max(total_steps - self.warmup_steps, 1)
+        top = math.floor(self.rise * total + 1e-9)  # 0.29 * 100 is 28.999999999999996
+        first, last = self.start * peak, self.start * self.end * peak
+
+        def cycle(step: Any) -> jax.Array:
+            step = jnp.asarray(step)
+            rising = _half_cosine(first, peak, step, top)
+            return jnp.where(step < top, rising, _half_cosine(peak, last, step - top, total - top))
+
+        return _with_warmup(cycle, first, self.warmup_steps)
+
+
+def _half_cosine(begin: float, end: float, step: jax.Array, steps: int) -> jax.Array:
+    """From `begin` at step 0 to `end` at `steps`, where it stays; a piece of no steps stays at `begin`."""
+    progress = jnp.clip(step / max(steps, 1), 0.0, 1.0) if steps else 0.0
+    return end + (begin - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))

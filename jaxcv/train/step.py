@@ -142,7 +142,7 @@ def make_train_step(
     """Builds `train_step(state, batch) -> (state, metrics)`, to be mapped over `AXIS`.
 
     The objective is sum(values) / sum(weights) over the global batch (at least the task's
-    `least_weight`), where the task's loss gives values and weights per example, plus
+    `least_weight`; 0 where that is 0), where the task's loss gives values and weights per example, plus
     l1 * ||params||_1 + l2 * ||params||_2^2 / 2. A step whose loss or gradient is not finite leaves
     weights, optimiser, BatchNorm statistics and moving average as they were, and only counts.
 
@@ -188,7 +188,10 @@ def make_train_step(
         loss_sum, weight_sum, metrics = jax.lax.psum(sums, AXIS)
 
         denominator = jnp.maximum(weight_sum, task.least_weight)
-        gradients = jax.tree.map(lambda g: g / denominator, gradients)
+        counts = denominator > 0
+        loss_sum = jnp.where(counts, loss_sum, 0.0)
+        divisor = jnp.where(counts, denominator, jnp.inf)
+        gradients = jax.tree.map(lambda g: g / divisor, gradients)
         if l1 or l2:
             gradients = jax.tree.map(jnp.add, gradients, jax.grad(penalty)(state.params))
         gradient_norm = global_norm(gradients, sharded)

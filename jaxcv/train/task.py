@@ -48,8 +48,9 @@ class Task(abc.ABC):
     ignore_label: int | None = None
     # What a record has besides its image.
     annotations: tuple[str, ...] = ("label",)
-    # Lower bound on the loss denominator.
-    least_weight: float = 1e-12
+    # Lower bound on the loss denominator. With 0, a batch in which nothing counts moves nothing; with
+    # more, the values of such a batch are divided by it.
+    least_weight: float = 0.0
 
     @property
     def headlines(self) -> tuple[Headline, ...]:
@@ -106,7 +107,8 @@ class Task(abc.ABC):
     ) -> tuple[jax.Array, jax.Array, Any]:
         """The loss of each example of a training batch, and the objective's next state.
 
-        The objective is sum(values) / max(sum(weights), `least_weight`) over the global batch.
+        The objective is sum(values) / max(sum(weights), `least_weight`) over the global batch, and 0
+        where that denominator is 0: nothing counts.
 
         Args:
             outputs: of the model, in training.
@@ -140,6 +142,13 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def predict(self, outputs: Any) -> dict[str, jax.Array]:
         """Arrays with leading axis B: what `jaxcv predict` writes for each example."""
+
+    # What is taken off each label, in float64 on the host, before it becomes float32 on the devices.
+    label_offset: float = 0.0
+
+    def restored(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """On the host, what `predict` returned (and labels of a batch) in the units of the data."""
+        return arrays
 
     def per_example(self, outputs: Any, batch: Batch) -> dict[str, jax.Array]:
         """Arrays with leading axis B that an evaluation needs of every example, not summed.

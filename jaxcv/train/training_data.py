@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,14 +61,30 @@ class TrainingData:
             counts += np.bincount(classes.astype(np.int64), minlength=self.classes)
         return counts
 
+    def label_mean(self, most: int = 256) -> float:
+        """Mean label, a float64: of all records where the source knows their labels, else of `most`.
 
-def _labels(source: Source) -> Iterator[np.ndarray]:
-    """The labels of all records, at once where the source knows them, else record by record."""
+        0 where labels are no scalars or none is finite, or where only shapes matter.
+        """
+        if self.source is None:
+            return 0.0
+        count = len(self.source)
+        chosen = range(0, count, max(count // most, 1))
+        labels = list(_labels(self.source, chosen))
+        if any(label.shape not in ((), (count,)) for label in labels[:1]):
+            return 0.0
+        values = np.ravel(labels).astype(np.float64)
+        values = values[np.isfinite(values)]
+        return float(values.mean()) if values.size else 0.0
+
+
+def _labels(source: Source, chosen: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+    """The labels of all records, at once where the source knows them, else of the chosen ones each."""
     known = getattr(source, "labels", None)
     if known is not None:
         yield np.asarray(known)
         return
-    for index in range(len(source)):
+    for index in range(len(source)) if chosen is None else chosen:
         try:
             record = source[index]
         except DecodeError:

@@ -138,7 +138,10 @@ class Window:
             # The objectives of the steps, averaged in proportion to what each was divided by: for one
             # step the number that it minimised, for steps with weights the same as sum over sum. A lower
             # bound on the sum of weights instead would make a window without any grow with its length.
-            row["loss"] = float(total.loss_sum / total.denominator)
+            empty = (
+                total.denominator == 0
+            )  # Nothing counted in any step, and nothing was minimised.
+            row["loss"] = 0.0 if empty else float(total.loss_sum / total.denominator)
             row["gradient_norm"] = float(total.gradient_norm / self._finite)
         self._clear()
         return row

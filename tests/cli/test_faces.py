@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from jaxcv.cli.main import main
-from jaxcv.faces.gallery.encryption import new_key
+from jaxcv.faces.gallery.encryption import digest, new_key
+from jaxcv.faces.gallery.header import complete
 from jaxcv.train import Runtime, train
 from tests.synthetic_people import experiment, write_people
 
@@ -269,3 +270,135 @@ def test_bad_input_ends_with_status_2_and_writes_nothing(case, room, here, capsy
     assert "Traceback" not in out + err
     assert sorted(here.iterdir()) == before
     assert sorted((room / "run").iterdir()) == of_run
+
+
+def entries(gallery):
+    """(subject, path, number of digests) of each entry of a plain gallery."""
+    (path,) = gallery.glob("*.entries.json")
+    table = json.loads(path.read_bytes())
+    return sorted(zip(table["subjects"], table["sources"], map(len, table["digests"])))
+
+
+def copied(room, folder, photos):
+    """A folder of people with copies of photos: {"ada/1.png": (person, number)}."""
+    for name, (person, number) in photos.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(photo(room, person, number).read_bytes())
+
+
+def test_photos_are_known_by_what_is_in_them(room, here, capsys, monkeypatch):
+    gallery, known = here / "gallery", ("--workdir", room / "run", "--aligned", *ONE)
+    people = {"ada/1.png": (0, 1), "ada/2.png": (0, 2), "bob/1.png": (1, 1)}
+    copied(room, here / "people", people)
+
+    def enroll(folder):
+        status, out, _ = run(capsys, "enroll", gallery, folder, *known)
+        assert status == 0
+        return out
+
+    def best(person, number):
+        words = ("search", gallery, photo(room, person, number), *known, "--threshold", "0.5")
+        subject, score, *_ = run(capsys, *words)[1].splitlines()[2].split()
+        return subject, float(score)
+
+    assert enroll("people") == f"enrolled 3 photos of 2 people: {gallery} holds 3 of 2\n"
+    assert {n for _, _, n in entries(gallery)} == {2}
+    # By whatever path: absolute, through a link, from elsewhere, moved, renamed.
+    (here / "link").symlink_to(here / "people")
+    (here / "deep").mkdir()
+    (here / "people").rename(here / "moved")
+    (here / "moved/ada/2.png").rename(here / "moved/ada/two.PNG")
+    (here / "link").unlink()
+    (here / "link").symlink_to(here / "moved")
+    monkeypatch.chdir(here / "deep")
+    for folder in (here / "moved", "../moved", "../link", "../moved/../moved"):
+        assert enroll(folder) == "3 photos were enrolled already\n"
+    # Saved anew in another format, without loss: the same face.
+    monkeypatch.chdir(here)
+    (here / "bmp/ada").mkdir(parents=True)
+    with Image.open(photo(room, 0, 1)) as image:
+        image.save(here / "bmp/ada/x.bmp")
+    assert enroll("bmp") == "1 photos were enrolled already\n"
+
+    # Another folder whose photos have the same relative paths: other photos.
+    (here / "b").mkdir()
+    monkeypatch.chdir(here / "b")
+    copied(room, here / "b/people", {"ada/1.png": (2, 1)})
+    assert "enrolled 1 photos of 1 people" in enroll("people")
+    assert best(2, 1) == ("ada", 1.0)
+    # A photo that is replaced by another, and one by a copy of a third.
+    copied(room, here / "b/people", {"ada/1.png": (3, 1)})
+    out = enroll("people")
+    assert "1 photos took the place of others of the same path" in out
+    assert best(3, 1) == ("ada", 1.0)
+    assert best(2, 1)[1] < 0.9999
+    assert len(entries(gallery)) == 4
+    copied(room, here / "b/people", {"ada/1.png": (0, 1)})
+    out = enroll("people")
+    assert out == (
+        "1 photos were enrolled already\n1 photos that are at their paths no more were removed\n"
+    )
+    assert best(3, 1)[1] < 0.9999
+    assert len(entries(gallery)) == 3
+
+
+def test_photos_that_changed_places_are_all_known(room, here, capsys):
+    gallery, known = here / "gallery", ("--workdir", room / "run", "--aligned", *ONE)
+    words = ("enroll", gallery, "people", *known)
+    copied(room, here / "people", {"ada/1.png": (0, 1), "ada/2.png": (0, 2)})
+    assert run(capsys, *words)[0] == 0
+    copied(room, here / "people", {"ada/1.png": (0, 2), "ada/2.png": (0, 1)})
+    before = entries(gallery)
+    assert run(capsys, *words)[1] == "2 photos were enrolled already\n"
+    assert entries(gallery) == before
+    # Twice in one folder is once.
+    copied(room, here / "people", {"ada/1.png": (0, 3), "ada/9.png": (0, 3)})
+    out = run(capsys, *words)[1]
+    assert "2 photos were enrolled already" in out
+    assert "enrolled 1 photos of 1 people" in out
+
+
+def test_a_photo_of_two_people_is_said(room, here, capsys):
+    gallery, known = here / "gallery", ("--workdir", room / "run", "--aligned", *ONE)
+    copied(room, here / "one", {"ada/1.png": (0, 1)})
+    copied(room, here / "two", {"bob/1.png": (0, 1), "bob/2.png": (1, 1)})
+    assert run(capsys, "enroll", gallery, "one", *known)[0] == 0
+    status, out, _ = run(capsys, "enroll", gallery, "two", *known)
+    assert status == 0
+    where = here / "two/bob/1.png"
+    assert f"1 photos are enrolled under another name too: {where}, say, as of ada" in out
+    assert "enrolled 2 photos of 1 people" in out
+    # Said when it is enrolled, not for ever.
+    assert run(capsys, "enroll", gallery, "two", *known)[1] == "2 photos were enrolled already\n"
+
+
+def test_a_gallery_of_before_knows_its_photos_by_their_paths(room, here, capsys):
+    gallery, known = here / "gallery", ("--workdir", room / "run", "--aligned", *ONE)
+    copied(room, here / "people", {"ada/1.png": (0, 1), "bob/1.png": (1, 1)})
+    assert run(capsys, "enroll", gallery, "people", *known)[0] == 0
+    stored = StoredEntries(gallery)
+    stored.rewrite(digests=None, sources=["people/ada/1.png", "people/bob/1.png"])
+    out = run(capsys, "enroll", gallery, "people", *known)[1]
+    assert out.startswith("2 photos were enrolled already\n2 of them are known by their path alone")
+    assert run(capsys, "remove", gallery, "ada")[0] == 0
+    out = run(capsys, "enroll", gallery, "people", *known)[1]
+    assert "1 photos were enrolled already\n1 of them are known by their path alone" in out
+    assert "enrolled 1 photos of 1 people" in out
+    assert [n for _, _, n in entries(gallery)] == [2, 0]
+
+
+class StoredEntries:
+    """The table of a plain gallery's entries, to be written as an earlier version would have."""
+
+    def __init__(self, gallery):
+        self.header = gallery / "gallery.json"
+        (self.path,) = gallery.glob("*.entries.json")
+
+    def rewrite(self, **columns):
+        table = {**json.loads(self.path.read_bytes()), **columns}
+        data = json.dumps({k: v for k, v in table.items() if v is not None}).encode()
+        self.path.write_bytes(data)
+        header = json.loads(self.header.read_bytes())
+        fields = {k: v for k, v in header.items() if k not in ("files", "digest")}
+        files = {**header["files"], self.path.name: digest(data)}
+        self.header.write_text(json.dumps(complete(fields, files)))

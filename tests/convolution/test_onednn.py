@@ -209,3 +209,14 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path):
     assert list((tmp_path / "cache" / "jaxcv" / "onednn").glob("convolutions-*.so"))
     (workdir / "checkpoints" / "40").rename(tmp_path / "gone-40")
     assert train() == whole
+
+
+def test_a_library_is_not_loaded_from_a_directory_that_others_can_write(tmp_path, monkeypatch):
+    directory = tmp_path / "jaxcv/onednn"
+    directory.mkdir(parents=True)
+    directory.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(onednn, "_installed", lambda package, ending: tmp_path / ending)
+    monkeypatch.setattr(onednn.metadata, "version", lambda package: "0")
+    with pytest.raises(onednn.OneDNNError, match=r"onednn can be written by others \(mode 777\)"):
+        onednn._build()

@@ -139,10 +139,14 @@ def test_arrays_with_their_own_test_set():
 
 
 def test_float_labels_are_regression():
-    source = Arrays(images=IMAGES, labels=np.linspace(0, 1, 20)).open("train")
-    assert source.class_names == ()
-    assert source[0]["label"].dtype == np.float32
-    assert len(source) == 16
+    for dtype, kept in ((np.float64, np.float64), (np.float32,) * 2, (np.float16, np.float32)):
+        labels = np.linspace(0, 1, 20).astype(dtype)
+        source = Arrays(images=IMAGES, labels=labels).open("train")
+        assert source.class_names == ()
+        assert source[0]["label"].dtype == kept  # float64 keeps what batches take an offset from
+        assert {float(source[i]["label"]) for i in range(16)} <= set(labels.astype(float))
+        assert Batches(source, 4, shuffle=False)[0]["label"].dtype == np.float32
+        assert len(source) == 16
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from jaxcv.data.decode import DecodeError
-from jaxcv.faces import detector
+from jaxcv.data.decode import DecodeError, decode_image
+from jaxcv.faces import cascades, detector, eyes
 from jaxcv.faces.alignment import align_pixels, aligned_face
 from jaxcv.faces.detector import (
     CascadeDetector,
@@ -137,6 +137,117 @@ def test_threads_agree(portrait):
         np.testing.assert_array_equal(faces[0].landmarks, found[0][0].landmarks)
 
 
+def saved_as_jpeg(image, quality):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return decode_image(file.getvalue())
+
+
+def with_noise(image, seed):
+    noise = np.random.default_rng(seed).integers(-1, 2, (*image.shape[:2], 1))
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def moved(image, right, down):
+    return np.roll(image, (down, right), axis=(0, 1))
+
+
+# The same photo once more: (photo, factor by which it is larger, what it is moved by).
+ONCE_MORE = {
+    "JPEG 95": lambda x: (saved_as_jpeg(x, 95), 1, (0, 0)),
+    "JPEG 80": lambda x: (saved_as_jpeg(x, 80), 1, (0, 0)),
+    "noise of one": lambda x: (with_noise(x, 0), 1, (0, 0)),
+    "a little smaller": lambda x: (resized(x, 0.98), 0.98, (0, 0)),
+    "moved": lambda x: (moved(x, 3, 1), 1, (3, 1)),
+}
+
+
+def eyes_that_move(photo, others):
+    """How far an eye is from where it is in `photo`, in distances between the eyes; None if unknown."""
+    (face,) = CascadeDetector().detect(photo)
+    pupils, found = face.landmarks[:2], []
+    for image, factor, shift in others:
+        (again,) = CascadeDetector().detect(image)
+        distance = np.linalg.norm((again.landmarks[:2] - shift) / factor - pupils, axis=1).max()
+        both = face.landmarks_found and again.landmarks_found
+        found.append(distance / np.linalg.norm(pupils[1] - pupils[0]) if both else None)
+    return found
+
+
+@pytest.mark.usefixtures("opencv")
+@pytest.mark.parametrize("name", ONCE_MORE)
+@pytest.mark.parametrize("factor", [0.3, 0.45, 1.0])
+def test_eyes_stay_where_they_are_when_a_photo_is_saved_again(portrait, factor, name):
+    photo = resized(portrait, factor)
+    (distance,) = eyes_that_move(photo, [ONCE_MORE[name](photo)])
+    assert distance is not None
+    assert distance < 0.03
+
+
+def test_eyes_that_views_do_not_agree_on_are_not_found():
+    rng = np.random.default_rng(0)
+    steady = np.array([[0.0, 0.0], [40.0, 2.0]]) + rng.normal(0, 0.5, (9, 2, 2))
+    np.testing.assert_allclose(eyes.agreed(steady), steady.mean(0), atol=1e-12)
+    outvoted = steady.copy()
+    outvoted[:3, 0] += (0, -12)  # an eyebrow in a third of the views
+    np.testing.assert_allclose(eyes.agreed(outvoted)[0], steady[3:, 0].mean(0), atol=1e-12)
+    np.testing.assert_allclose(eyes.agreed(outvoted)[1], steady[:, 1].mean(0), atol=1e-12)
+    divided = steady.copy()
+    divided[:4, 1] += (0, -12)
+    assert eyes.agreed(divided) is None
+    rarely = steady.copy()
+    rarely[:4, 0] = np.nan
+    assert eyes.agreed(rarely) is None
+    assert eyes.agreed(np.full((9, 2, 2), np.nan)) is None
+    # Eyes as near to each other as votes differ are none.
+    assert eyes.agreed(rng.normal(0, 1, (9, 2, 2))) is None
+
+
+@pytest.mark.usefixtures("opencv")
+def test_eyes_that_are_not_found_are_said(portrait, caplog):
+    hidden = portrait.copy()
+    hidden[165:215, 190:335] = 90  # a bar over the eyes
+    (face,) = CascadeDetector(min_agreement=1).detect(hidden)[:1]
+    assert not face.landmarks_found
+
+    class Blindfolded:
+        def detect(self, image):
+            return [face]
+
+    aligned_face(hidden, detector=Blindfolded(), name="ada.jpg")
+    assert "ada.jpg: eyes not found: aligned by the outline of the face" in caplog.text
+    caplog.clear()
+    aligned_face(portrait)
+    assert not caplog.records
+
+
+def orl_on_a_wall(source, index):
+    """An ORL face in the middle of a grey wall."""
+    photo = np.full((400, 350, 3), 150, np.uint8)
+    face = Image.fromarray(source[index]["image"][..., 0]).resize((184, 224))
+    photo[80:304, 60:244] = np.asarray(face)[..., None]
+    return photo
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("opencv")
+def test_eyes_of_orl_stay_where_they_are():
+    """Every fortieth of the 400 photos."""
+    folder = os.environ.get("TFDS_DATA_DIR", "")
+    if not folder or not (pathlib.Path(folder) / "orl_faces").is_dir():
+        pytest.skip("the ORL faces are not prepared in TFDS_DATA_DIR")
+    from jaxcv.data import TFDS
+
+    source = TFDS(name="orl_faces").open("train")
+    distances = []
+    for index in range(0, len(source), 40):
+        photo = orl_on_a_wall(source, index)
+        distances += eyes_that_move(photo, [change(photo) for change in ONCE_MORE.values()])
+    known = [distance for distance in distances if distance is not None]
+    assert max(known) < 0.03
+    assert len(known) >= 0.85 * len(distances)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("opencv")
 def test_every_face_of_orl_is_found():
@@ -239,7 +350,7 @@ def test_wrong_settings_are_named():
 
 def test_a_missing_or_too_new_opencv_says_what_to_install(monkeypatch):
     picture = np.zeros((64, 64, 3), np.uint8)
-    detector._opencv.cache_clear()
+    cascades.opencv.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match=r'pip install "jaxcv\[faces\]"'):
         CascadeDetector().detect(picture)
@@ -250,10 +361,11 @@ def test_a_missing_or_too_new_opencv_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", Opencv5)
     with pytest.raises(ImportError, match=r"OpenCV 5.0.0 has no cascades.*jaxcv\[faces\]"):
         CascadeDetector().detect(picture)
-    detector._opencv.cache_clear()
+    cascades.opencv.cache_clear()
 
 
 def test_examples_run():
-    result = doctest.testmod(detector)
-    assert result.attempted
-    assert not result.failed
+    for module in (detector, eyes):
+        result = doctest.testmod(module)
+        assert result.attempted
+        assert not result.failed

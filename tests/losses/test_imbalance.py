@@ -159,3 +159,8 @@ def test_bad_input_is_named():
         losses.equalized_focal_loss(LOGITS, BINARY, jnp.ones(3))
     with pytest.raises(ValueError, match=r"state.positive has shape \[3\]"):
         losses.update_gradient_balance(losses.initial_gradient_balance(3), LOGITS, BINARY)
+
+
+def test_a_class_of_more_than_2_to_the_24_pixels_is_counted_exactly():
+    labels = jnp.zeros(2**24 + 5, jnp.uint8).at[-2:].set(1)
+    np.testing.assert_array_equal(losses.count_classes(labels, 2), [2**24 + 4, 2])  # 2^24 + 3

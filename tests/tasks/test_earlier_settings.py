@@ -17,7 +17,7 @@ from jaxcv.tasks import (
     Sum,
     Tversky,
 )
-from jaxcv.train.config_file import from_json
+from jaxcv.train.config_file import from_json, to_json
 
 EARLIER = {
     "class": "jaxcv.tasks.segmentation.Segmentation",
@@ -84,5 +84,10 @@ def test_the_other_tasks_of_before_read_as_objectives():
         objective=SigmoidCrossEntropy(positive_weight=3.0)
     )
     before = {"class": "jaxcv.tasks.regression.Regression"}
-    assert from_json({**before, "error": "absolute"}) == Regression(objective=MeanAbsolute())
-    assert from_json({**before, "error": "squared"}) == Regression()
+    # Its model predicts the label itself, whatever the mean of the training labels.
+    assert from_json({**before, "error": "absolute"}) == Regression(
+        objective=MeanAbsolute(), offset=0.0
+    )
+    assert from_json({**before, "error": "squared"}) == Regression(offset=0.0)
+    assert from_json({**before, "objective": to_json(MeanAbsolute())}).offset == 0.0
+    assert from_json(to_json(Regression())) == Regression()

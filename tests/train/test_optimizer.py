@@ -209,6 +209,31 @@ def test_lars_decays_what_it_is_told_to(decay_all, bias):
     np.testing.assert_allclose(moved["b"], bias, rtol=1e-6)
 
 
+@pytest.mark.parametrize("decay_all", [True, False])
+@pytest.mark.parametrize("algorithm", [SGD, Adam, AdamW, RMSProp, Adagrad, LAMB, LARS, Lion, Muon])
+def test_decay_reaches_biases_where_it_is_told_to(algorithm, decay_all):
+    """Steps without a gradient: what moves was decayed. The scale is a vector of one, and a number."""
+    params = {
+        "kernel": jnp.ones((2, 3)),
+        "filter": jnp.ones((3, 3, 2, 2)),
+        "bias": jnp.ones(2),
+        "scale": {"vector": jnp.ones(1), "number": jnp.ones(())},
+    }
+    optimizer = Optimizer(
+        learning_rate=0.1, algorithm=algorithm(weight_decay=0.1), decay_all=decay_all
+    )
+    transformation = optimizer.transformation(10)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(transformation.update)(nothing, transformation.init(params), params)
+    moved = jax.tree.map(lambda update: bool(jnp.all(update < 0)), updates)
+    assert moved == {
+        "kernel": True,
+        "filter": True,
+        "bias": decay_all,
+        "scale": {"vector": decay_all, "number": decay_all},
+    }
+
+
 def test_algorithms_say_whether_they_need_whole_matrices():
     whole = {LAMB, LARS, Muon}
     for algorithm in (SGD, Adam, AdamW, RMSProp, Adagrad, LAMB, LARS, Lion, Muon):

@@ -97,3 +97,17 @@ def test_a_step_of_padding_alone_counts_for_nothing():
     assert steps_and_row(task, [nobody])[1]["loss"] == 0
     found, row = steps_and_row(task, [nobody, somebody])
     assert row["loss"] == pytest.approx(float(found[1].loss_sum) / 4, rel=1e-6)
+
+
+def test_values_without_any_weight_are_divided_by_nothing():
+    """A loss per positive of batches without one: no step of 1e12 times the gradient, and loss 0."""
+    task = Counted(num_classes=CLASSES, least_weight=Classification.least_weight)
+    empty = batch([1, 1, 2, 2])
+    (step,), row = steps_and_row(task, [empty])
+    assert step.weight_sum == step.denominator == step.loss_sum == step.gradient_norm == 0
+    assert row["loss"] == row["gradient_norm"] == row["skipped"] == 0
+    full = batch([0, 1, 0, 2], 3)
+    found, row = steps_and_row(task, [empty, full, empty])
+    alone, _ = steps_and_row(task, [full])
+    assert [float(m.gradient_norm) for m in found] == [0, float(alone[0].gradient_norm), 0]
+    assert row["loss"] == pytest.approx(float(alone[0].loss_sum) / 2, rel=1e-6)

@@ -4,7 +4,7 @@
 (`faiss_gallery`) and Qdrant (`qdrant_gallery`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,11 +26,13 @@ class Entry:
         id: its number; a later one is larger, and none is given twice.
         subject: whose it is.
         source: where it came from, such as the name of a photo; None where nobody said.
+        digests: what tells its photo from others, whatever the name: see `enrolment`.
     """
 
     id: int
     subject: str
     source: str | None = None
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,19 @@ class Gallery(Protocol):
         subjects: Sequence[str],
         embeddings: Any,
         sources: Sequence[str | None] | None = None,
+        *,
+        digests: Sequence[tuple[str, ...]] | None = None,
+        replacing: Collection[int] = (),
     ) -> tuple[int, ...]:
-        """Adds embeddings [N, E], the i-th of `subjects[i]`, in one go: all of them or none."""
+        """Adds embeddings [N, E], the i-th of `subjects[i]`, in one go: all of them or none.
+
+        Args:
+            subjects: one per row.
+            embeddings: [N, E], see `enroll`.
+            sources: one per row, see `enroll`.
+            digests: one tuple per row, see `enrolment`; None for none.
+            replacing: ids of entries that are removed in the same go; unknown ones do not matter.
+        """
         ...
 
     def search(self, queries: Any, k: int = 1) -> list[list[Match]]:
@@ -110,6 +123,10 @@ class Gallery(Protocol):
         Returns:
             Their number, 0 where there was none.
         """
+        ...
+
+    def remove_entries(self, ids: Collection[int]) -> int:
+        """Removes single entries; returns how many of them there were."""
         ...
 
     def subjects(self) -> tuple[str, ...]:
@@ -139,19 +156,27 @@ def check_subject(subject: str) -> str:
 
 
 def check_entries(
-    subjects: Sequence[str], count: int, sources: Sequence[str | None] | None
-) -> list[tuple[str, str | None]]:
-    """Pairs the subjects, in the form of `check_subject`, and sources of new entries.
+    subjects: Sequence[str],
+    count: int,
+    sources: Sequence[str | None] | None,
+    digests: Sequence[tuple[str, ...]] | None = None,
+) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    """Joins the subjects, in the form of `check_subject`, sources and digests of new entries.
 
     Args:
         subjects: one a row.
         count: how many rows of embeddings there are.
         sources: one a row, or None.
+        digests: one tuple a row, or None.
 
     Raises:
         GalleryError: where the numbers differ or a subject is no name.
     """
-    for what, words in (("subjects", subjects), ("sources", sources)):
+    for what, words in (
+        ("subjects", subjects),
+        ("sources", sources),
+        ("digests", digests),
+    ):
         if isinstance(words, str):
             raise GalleryError(f"{what} is one str; a sequence of {count} is wanted")
         if words is not None and len(words) != count:
@@ -162,7 +187,8 @@ def check_entries(
         "".join(place for place in places if place).encode()
     except UnicodeEncodeError:
         raise GalleryError("a source cannot be written as UTF-8") from None
-    return list(zip((names[subject] for subject in subjects), places))
+    marks = [tuple(map(str, d)) for d in digests or [()] * count]
+    return list(zip((names[subject] for subject in subjects), places, marks, strict=True))
 
 
 def unit_rows(embeddings: Any, embedding_size: int, what: str = "embedding") -> np.ndarray:

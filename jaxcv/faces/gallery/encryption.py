@@ -4,8 +4,11 @@ The chunks are chained as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizar: Online
 Encryption and its Nonce-Reuse Misuse-Resistance, 2015): each nonce holds a random prefix, the
 chunk's number and whether it is the last, so that none can be left out, repeated or moved.
 
+The header stays readable and is sealed with the same key, see `jaxcv.faces.gallery.header`.
+
 What this does not do: hide how large a gallery is or by which model it was made, notice that the
-whole directory was replaced by an older copy of itself, or protect the memory of a running process.
+whole directory was replaced by an older copy of itself or emptied, or protect the memory of a running
+process.
 """
 
 import base64
@@ -86,6 +89,14 @@ class Key:
             )
         except InvalidTag:
             raise DecryptionError("the key is another one, or the data was changed") from None
+
+    def seal(self, data: bytes) -> str:
+        """A code that only this key makes of `data`, in hexadecimal: HMAC-SHA-256, its key derived.
+
+        Compare codes with `hmac.compare_digest`.
+        """
+        derived = hmac.digest(self.secret, b"seal of a jaxcv gallery", "sha256")
+        return hmac.digest(derived, data, "sha256").hex()
 
     def _cipher(self) -> Any:
         try:

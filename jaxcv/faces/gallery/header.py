@@ -1,7 +1,15 @@
-"""The header of a gallery on disk: what it says, and whether it can be believed and used."""
+"""The header of a gallery on disk: what it says, and whether it can be believed and used.
+
+That of an encrypted gallery is sealed with the gallery's key, and each file is encrypted in the
+context of gallery, generation and name: none can be changed, left out, taken from another gallery or
+from an earlier generation. A header of version 1 has no seal. One with entries is believed as far as
+its files decrypt, for they are bound to its fields; one without, only where no file of a gallery lies
+beside it. The next change writes version 2.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +20,7 @@ from jaxcv.faces.gallery.encryption import VARIABLE, Key, digest
 HEADER = "gallery.json"
 KINDS = ("embeddings.safetensors", "entries.json")
 
-_FORMAT, _VERSION = "jaxcv-gallery", 1
+_FORMAT, _VERSION = "jaxcv-gallery", 2
 _COUNTS = ("generation", "entries", "next_id", "embedding_size")
 
 
@@ -23,18 +31,30 @@ def file_name(generation: int, kind: str) -> str:
 
 def make_header(
     *,
+    gallery: str,
     generation: int,
+    replaces: list[int],
     entries: int,
     next_id: int,
     embedding_size: int,
     model_digest: str,
     key: Key | None,
 ) -> dict[str, Any]:
-    """The header but for `files` and `digest`; encrypted files are bound to this part of it."""
+    """The header but for `files`, `seal` and `digest`; encrypted files are bound to this part of it.
+
+    Args:
+        gallery: what tells this gallery from every other: random, and the same for all generations.
+        generation: the number of the change that makes it.
+        replaces: generations whose files do not count any more and are to be deleted.
+        entries, next_id, embedding_size, model_digest: see `storage.Contents` and `storage.Storage`.
+        key: of the files.
+    """
     return {
         "format": _FORMAT,
         "version": _VERSION,
+        "gallery": gallery,
         "generation": generation,
+        "replaces": replaces,
         "entries": entries,
         "next_id": next_id,
         "embedding_size": embedding_size,
@@ -43,15 +63,42 @@ def make_header(
     }
 
 
-def complete(header: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
-    """The whole header: `files` gives the digest of each file by name."""
-    header = {**header, "files": files}
-    return {**header, "digest": digest(_canonical(header))}
+def complete(
+    header: dict[str, Any], files: dict[str, str], key: Key | None = None
+) -> dict[str, Any]:
+    """The whole header: `files` gives the digest of each file by name; `key` seals it."""
+    return sealed({**header, "files": files}, key)
+
+
+def sealed(fields: dict[str, Any], key: Key | None) -> dict[str, Any]:
+    """The fields with a seal, where there is a key, and a digest."""
+    if key is not None:
+        fields = {**fields, "seal": key.seal(_canonical(fields))}
+    return {**fields, "digest": digest(_canonical(fields))}
+
+
+def is_sealed(fields: dict[str, Any], key: Key | None) -> bool:
+    """Whether fields that `sealed` returned are as they were, sealed with this key (None: with none)."""
+    body = {name: value for name, value in fields.items() if name not in ("seal", "digest")}
+    wanted, found = sealed(body, key), {name: fields.get(name) for name in ("seal", "digest")}
+    return all(
+        hmac.compare_digest(str(found[name]), str(wanted.get(name))) for name in ("seal", "digest")
+    )
+
+
+def replaced_generations(header: dict[str, Any]) -> list[int]:
+    """The generations whose files do not count any more.
+
+    Version 1 did not say: it is the one before, where the header has files that vouch for it.
+    """
+    before = [header["generation"] - 1] if header["files"] and header["generation"] else []
+    found: list[int] = header.get("replaces", before)
+    return found
 
 
 def context(header: dict[str, Any], name: str) -> bytes:
     """What an encrypted file is bound to: the header's fields and its own name."""
-    fixed = {field: header[field] for field in header if field not in ("files", "digest")}
+    fixed = {field: header[field] for field in header if field not in ("files", "seal", "digest")}
     return _canonical({**fixed, "file": name})
 
 
@@ -71,9 +118,10 @@ def parse_header(path: Path, data: bytes) -> dict[str, Any]:
         raise GalleryError(f"{path} is damaged: it is no JSON") from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise GalleryError(f"{path} is not of a gallery of jaxcv")
-    if header.get("version") != _VERSION:
+    version = header.get("version")
+    if type(version) is not int or not 1 <= version <= _VERSION:
         raise GalleryError(
-            f"{path} has version {header.get('version')!r}, but this jaxcv reads version {_VERSION}"
+            f"{path} has version {version!r}, but this jaxcv reads versions 1 to {_VERSION}"
         )
     body = {name: value for name, value in header.items() if name != "digest"}
     if header.get("digest") != digest(_canonical(body)):
@@ -111,11 +159,23 @@ def check_use(
             f"{path} is of a gallery encrypted with another key ({found}) than the one in "
             f"{VARIABLE} ({key.name})"
         )
+    if header["version"] > 1 and not is_sealed(header, key):
+        raise GalleryError(
+            f"{path} has no seal that fits, so that nothing it says of its files can be believed and "
+            "they cannot be decrypted: the key is another one, or the header was changed or replaced. "
+            "Nothing was deleted; put the whole directory back from a copy"
+        )
 
 
 def _fits(header: dict[str, Any]) -> bool:
     if any(type(header.get(name)) is not int or header[name] < 0 for name in _COUNTS):
         return False
+    if header["version"] > 1:
+        replaces = header.get("replaces")
+        if not isinstance(header.get("gallery"), str) or not isinstance(replaces, list):
+            return False
+        if not all(type(n) is int and 0 <= n < header["generation"] for n in replaces):
+            return False
     kinds = KINDS if header["entries"] else ()
     files = {file_name(header["generation"], kind) for kind in kinds}
     return (

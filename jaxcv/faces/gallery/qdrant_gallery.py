@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,21 +100,29 @@ class QdrantGallery:
         subjects: Sequence[str],
         embeddings: Any,
         sources: Sequence[str | None] | None = None,
+        *,
+        digests: Sequence[tuple[str, ...]] | None = None,
+        replacing: Collection[int] = (),
     ) -> tuple[int, ...]:
         """Adds embeddings [N, E], the i-th of `subjects[i]`; see `Gallery.enroll_many`.
 
         Where a request fails, what the ones before it added is removed again, if the server lets it.
         """
         rows = unit_rows(embeddings, self.embedding_size)
-        pairs = check_entries(subjects, len(rows), sources)
+        fields = check_entries(subjects, len(rows), sources, digests)
         first = max(self._last_id + 1, time.time_ns())
         points = [
             self._models.PointStruct(
                 id=first + i,
                 vector=rows[i].tolist(),
-                payload={"subject": subject, "source": source, "model": self.model_digest},
+                payload={
+                    "subject": subject,
+                    "source": source,
+                    "digests": list(marks),
+                    "model": self.model_digest,
+                },
             )
-            for i, (subject, source) in enumerate(pairs)
+            for i, (subject, source, marks) in enumerate(fields)
         ]
         ids = [point.id for point in points]
         with self._asking():
@@ -128,6 +136,7 @@ class QdrantGallery:
                     self._client.delete(self._collection, ids, wait=True)
                 raise
         self._last_id = ids[-1]
+        self.remove_entries(replacing)
         return tuple(ids)
 
     def remove(self, subject: str) -> int:
@@ -142,6 +151,18 @@ class QdrantGallery:
                 selector = self._models.FilterSelector(filter=wanted)
                 self._client.delete(self._collection, selector, wait=True)
         return removed
+
+    def remove_entries(self, ids: Collection[int]) -> int:
+        """Removes single entries; see `Gallery.remove_entries`."""
+        if not ids:
+            return 0
+        with self._asking():
+            if not self._client.collection_exists(self._collection):
+                return 0
+            there = [point.id for point in self._client.retrieve(self._collection, list(ids))]
+            if there:
+                self._client.delete(self._collection, there, wait=True)
+        return len(there)
 
     def search(self, queries: Any, k: int = 1) -> list[list[Match]]:
         """Finds the k subjects nearest to each query; see `Gallery.search`.

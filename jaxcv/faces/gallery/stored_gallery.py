@@ -1,16 +1,17 @@
 """A gallery in memory and, if wanted, on disk; how its rows are searched is left to a subclass."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxcv.faces.gallery.contents import Contents
 from jaxcv.faces.gallery.contract import Entry, GalleryError, Match, check_entries, unit_rows
 from jaxcv.faces.gallery.encryption import environment_key, parse_key
 from jaxcv.faces.gallery.ranking import Candidates, rank
-from jaxcv.faces.gallery.storage import Contents, Storage
+from jaxcv.faces.gallery.storage import Storage
 from jaxcv.names import normal_name
 
 
@@ -85,14 +86,17 @@ class StoredGallery:
         subjects: Sequence[str],
         embeddings: Any,
         sources: Sequence[str | None] | None = None,
+        *,
+        digests: Sequence[tuple[str, ...]] | None = None,
+        replacing: Collection[int] = (),
     ) -> tuple[int, ...]:
         """Adds embeddings [N, E], the i-th of `subjects[i]`; see `Gallery.enroll_many`."""
         rows = unit_rows(embeddings, self.embedding_size)
-        pairs = check_entries(subjects, len(rows), sources)
-        old = self._contents
+        fields = check_entries(subjects, len(rows), sources, digests)
+        old = _without(self._contents, set(replacing))
         new = tuple(
-            Entry(id=old.next_id + i, subject=subject, source=source)
-            for i, (subject, source) in enumerate(pairs)
+            Entry(id=old.next_id + i, subject=subject, source=source, digests=marks)
+            for i, (subject, source, marks) in enumerate(fields)
         )
         self._change(
             Contents(
@@ -109,12 +113,21 @@ class StoredGallery:
         Raises:
             OSError: where an old file, which the message names, cannot be deleted.
         """
-        old, name = self._contents, normal_name(subject)
-        keep = np.array([entry.subject != name for entry in old.entries], bool)
-        removed = int((~keep).sum())
+        name = normal_name(subject)
+        return self.remove_entries(
+            [entry.id for entry in self._contents.entries if entry.subject == name]
+        )
+
+    def remove_entries(self, ids: Collection[int]) -> int:
+        """Removes single entries, from disk too; see `Gallery.remove_entries`.
+
+        Raises:
+            OSError: as `remove`.
+        """
+        left = _without(self._contents, set(ids))
+        removed = len(self) - len(left.entries)
         if removed:
-            entries = tuple(entry for entry, kept in zip(old.entries, keep) if kept)
-            self._change(replace(old, embeddings=old.embeddings[keep], entries=entries))
+            self._change(left)
         return removed
 
     def change_key(self, key: str | None) -> None:
@@ -177,3 +190,12 @@ class StoredGallery:
         self._forget()
         if self._storage is not None:
             self._storage.sweep()
+
+
+def _without(contents: Contents, ids: set[int]) -> Contents:
+    """The contents without some entries."""
+    if not ids:
+        return contents
+    keep = np.array([entry.id not in ids for entry in contents.entries], bool)
+    entries = tuple(entry for entry in contents.entries if entry.id not in ids)
+    return replace(contents, embeddings=contents.embeddings[keep], entries=entries)

@@ -222,8 +222,8 @@ DAMAGE = {
     ),
     "no gallery": (lambda d: (d / "gallery.json").write_text("[]"), r"json is not of a gallery"),
     "newer version": (
-        lambda d: change_header(d, version=2),
-        r"gallery.json has version 2, but this jaxcv reads version 1",
+        lambda d: change_header(d, version=3),
+        r"gallery.json has version 3, but this jaxcv reads versions 1 to 2",
     ),
     "negative count": (lambda d: change_header(d, entries=-1), r"fields do not fit together"),
     "file elsewhere": (
@@ -391,7 +391,7 @@ def test_a_gallery_of_an_earlier_version_holds_each_person_once(tmp_path, monkey
     forms = ["José", "Jose\u0301", "José ", "\u00a0José", "Jose"]
     directory = tmp_path / "old"
     with monkeypatch.context() as earlier:
-        for module in ("contract", "storage"):
+        for module in ("contract", "contents"):
             earlier.setattr(f"jaxcv.faces.gallery.{module}.check_subject", lambda subject: subject)
         gallery = DeviceGallery(directory, embedding_size=4, model_digest="m")
         gallery.enroll_many(forms, np.eye(5, 4) + 1)

@@ -7,9 +7,11 @@ pixels. `IGNORED` labels count for nothing.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcv.losses.arguments import is_integer
 from jaxcv.tasks.objective import IGNORED
@@ -49,8 +51,8 @@ def yes_or_no(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, logits.shape[-1])
 
 
-def weights_of(class_weights: tuple[float, ...]) -> jax.Array | None:
-    """A factor per class, [C], or None for ().
+def weights_of(class_weights: tuple[float, ...]) -> Any:
+    """A factor per class, [C], or None for (); of NumPy, so that losses can read it while traced.
 
     Raises:
         ValueError: one is negative or not finite, or all are 0.
@@ -65,4 +67,4 @@ def weights_of(class_weights: tuple[float, ...]) -> jax.Array | None:
         raise ValueError(
             "class_weights are all 0, so that nothing would be learned; one must be above 0"
         )
-    return jnp.array(class_weights) if class_weights else None
+    return np.array(class_weights, np.float32) if class_weights else None

@@ -99,7 +99,8 @@ class Recorder:
 
     def report(self, step: int) -> None:
         """Logs and shows a row of the steps since the last one."""
-        self.lock.check()
+        if jax.process_count() == 1:  # several would have to ask one another, which takes time
+            self.lock.check()
         row = self.window.row()
         row["learning_rate"] = float(self._rate(step - 1 - self.window.skipped))
         row["bad_records"] = len(self.bad_records)

@@ -1,6 +1,6 @@
 """How jaxcv stands kills, flipped bits and mutated files; every number is counted here and now.
 
-    python -m scripts.soak [--kills 90] [--flips 300] [--images 20000] [--files 3000] [--output FILE]
+    python -m scripts.soak [--kills 90] [--flips 300] [--images 40000] [--files 8000]
 
 - kills: a run is killed by SIGKILL at random moments until it has finished; how often did it end in the
   bytes of a run that nothing disturbed, and with its rows?
@@ -10,6 +10,7 @@
 
 A mutated file may be read, if it still says something, or refused by a ValueError that names it. Anything
 else counts: another error, a process that died, one that took longer than a minute or more than 4 GB.
+`--docs` writes the counts to scripts/results/soak.json and into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -32,11 +33,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxcv.train import Checkpoints, read_config
+from jaxcv.train import Checkpoints, collect_environment, read_config
 from jaxcv.train.logging import read_rows
+from scripts.results import with_table
 from scripts.soak_files import Sample, samples
 
 SECONDS, MEMORY = 60, 4 * 2**30
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+WHAT = {
+    "kills": "SIGKILL at a random moment of a run, again and again until it has finished",
+    "flips": "one flipped bit in a file of a run",
+    "images": "mutated images of 18 kinds, decoded as pictures and as masks",
+    "files": "mutated annotations, tables, lists, pairs, records, galleries and files of runs",
+}
 # A sample and the seed of its mutation; None leaves it as it is.
 Job = tuple[Sample, int | None]
 COMMAND = [
@@ -48,10 +58,12 @@ COMMAND = [
 def main() -> None:
     """Runs what the options ask for and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, count in (("kills", 90), ("flips", 300), ("images", 20_000), ("files", 3_000)):
+    for name, count in (("kills", 90), ("flips", 300), ("images", 40_000), ("files", 8_000)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="also write the counts to this file, as JSON")
+    parser.add_argument(
+        "--docs", action="store_true", help="write the counts into the documentation"
+    )
     options = parser.parse_args()
     rng = random.Random(options.seed)
     counts: dict[str, dict[str, int]] = {}
@@ -66,12 +78,22 @@ def main() -> None:
         for kind, number in (("images", options.images), ("files", options.files)):
             if number:
                 counts[kind] = soak_mutations(samples(root / kind, kind), number, rng)
-    for kind, numbers in counts.items():
-        print(f"{kind:8} {'  '.join(f'{name} {number}' for name, number in numbers.items())}")
-    if options.output:
-        options.output.write_text(json.dumps(counts, indent=2) + "\n")
+    for line in table_lines(counts):
+        print(line)
+    if options.docs:
+        RESULTS.write_text(json.dumps({"counts": counts, **collect_environment()}, indent=2) + "\n")
+        PAGE.write_text(with_table(PAGE.read_text(), "soak", table_lines(counts)))
     bad = sum(n for numbers in counts.values() for name, n in numbers.items() if "BAD" in name)
     sys.exit(bool(bad))
+
+
+def table_lines(counts: dict[str, dict[str, int]]) -> list[str]:
+    """The counts as a table in Markdown."""
+    rows = [
+        f"| {WHAT[kind]} | {', '.join(f'{number:,} {name}' for name, number in numbers.items())} |"
+        for kind, numbers in counts.items()
+    ]
+    return ["| Tried | What came of it |", "|---|---|", *rows]
 
 
 def train(workdir: Path, kill_after: float | None = None) -> float:
@@ -100,14 +122,14 @@ def _train(workdir: Path) -> None:
 
 def soak_kills(root: Path, kills: int, seconds: float, rng: random.Random) -> dict[str, int]:
     """Runs that are killed, each until it has finished, and how they compare with `root/whole`."""
-    wanted, counts = _outcome(root / "whole"), Counter({"kills": 0, "runs": 0, "equal runs": 0})
+    wanted, counts = _outcome(root / "whole"), Counter({"kills": 0, "runs": 0, "of them equal": 0})
     while counts["kills"] < kills:
         workdir = root / "killed"
         while train(workdir, rng.uniform(0.1, 0.9) * seconds) < 0:
             counts["kills"] += 1
         counts["runs"] += 1
         equal = _outcome(workdir) == wanted
-        counts["equal runs" if equal else "BAD: runs that differ"] += 1
+        counts["of them equal" if equal else "BAD: runs that differ"] += 1
         shutil.rmtree(workdir)
     return dict(counts)
 

@@ -63,7 +63,7 @@ class RecordFile:
         for path in (record_path, index_path):
             if not path.is_file():
                 raise ValueError(f"{path}: no such file")
-        self.path = record_path
+        self.path, self._index_path = record_path, index_path
         self.keys, self._offsets = _read_index(index_path)
         self._file = os.open(record_path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
@@ -155,7 +155,7 @@ class RecordFile:
             raise DecodeError(
                 name,
                 f"no record begins at byte {position}: found {magic:#010x}, not {MAGIC:#010x}; the "
-                "file is damaged, or the index is not its own",
+                f"file is damaged, or {self._index_path.name} is not its index",
             )
         part, length = word >> _LENGTH_BITS, word & ((1 << _LENGTH_BITS) - 1)
         left = self._size - position - _PREFIX.size

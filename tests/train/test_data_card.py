@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcv.data import CSV, Arrays, COCODetection, Folder, FrequentIdentities, MaskFolder, Synthetic
-from jaxcv.models import MLP
+from jaxcv.data import (
+    CSV,
+    Arrays,
+    COCODetection,
+    Folder,
+    FrequentIdentities,
+    ImagesPerIdentity,
+    MaskFolder,
+    People,
+    Synthetic,
+)
+from jaxcv.models import FCOS, MLP, ConvBackbone, EmbeddingClassifier, UNet
 from jaxcv.report import report_run
 from jaxcv.report.presentation import presentation_of
-from jaxcv.tasks import Classification
+from jaxcv.tasks import Classification, Detection, FaceRecognition, Regression, Segmentation
 from jaxcv.train import (
     Adam,
     CheckpointError,
@@ -351,3 +361,69 @@ def test_a_run_without_a_picture_that_can_be_read_says_so(tmp_path):
 def test_config_error_is_for_people(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         open_workdir(tmp_path, ONE)
+
+
+def _first_spoilt(data):
+    """The data, whose first training and first test picture are no pictures."""
+    for split in ("train", "test"):
+        with open(data.open(split).record_name(0), "wb") as file:
+            file.write(b"no image")
+    return data
+
+
+def _heights(root):
+    fruit(root)
+    rows = "".join(f"{name}/{i}.png,{i}.5\n" for name in COLORS for i in range(10))
+    (root / "t.csv").write_text("image,label\n" + rows)
+    return CSV(path=str(root / "t.csv"), regression=True)
+
+
+def _people(root):
+    return ImagesPerIdentity(data=People(root=str(fruit(root))), train_images=7)
+
+
+def _unchecked_masks(root):
+    return dataclasses.replace(_masks(root), check_files=False, size=4, test_fraction=0.5)
+
+
+def _unchecked_boxes(root):
+    return dataclasses.replace(_coco(root), check_files=False, size=16)
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (_heights, {"task": Regression(), "model": MLP(num_classes=1, hidden=())}),
+        (
+            _people,
+            {
+                "task": FaceRecognition(num_classes=3),
+                "model": EmbeddingClassifier(
+                    num_classes=3, embedding_size=4, backbone=MLP(num_classes=4, hidden=())
+                ),
+            },
+        ),
+        (
+            _unchecked_masks,
+            {
+                "task": Segmentation(num_classes=2),
+                "model": UNet(2, ConvBackbone(widths=(4, 4), patch=1), widths=(4,)),
+            },
+        ),
+        (
+            _unchecked_boxes,
+            {
+                "task": Detection(num_classes=1),
+                "model": FCOS(
+                    1, ConvBackbone(widths=(4, 4), patch=4, convolutions=1), strides=(4, 8), width=4
+                ),
+            },
+        ),
+    ],
+)
+def test_every_task_skips_a_bad_first_record(make, changes, tmp_path):
+    data = _first_spoilt(make(tmp_path / "data"))
+    skipping = experiment(data, steps=2, batch_size=2, on_bad_record="skip", **changes)
+    results = train(skipping, tmp_path / "run", ONE)
+    assert results["test"]["count"] == len(data.open("test")) - 1
+    report_run(tmp_path / "run", ONE)

@@ -426,4 +426,3 @@ def test_every_task_skips_a_bad_first_record(make, changes, tmp_path):
     skipping = experiment(data, steps=2, batch_size=2, on_bad_record="skip", **changes)
     results = train(skipping, tmp_path / "run", ONE)
     assert results["test"]["count"] == len(data.open("test")) - 1
-    report_run(tmp_path / "run", ONE)

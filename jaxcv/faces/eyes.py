@@ -30,6 +30,8 @@ _SMALLEST, _LARGEST = 0.14, 0.38
 _SIZE_STEP, _NEIGHBORS = 1.05, 3
 # Votes this near to their mean agree, in distances between the eyes; so many must, of all views.
 _NEAR, _AGREEMENT = 0.1, 0.6
+# Largest standard error of their mean, in the same: beyond it the mean itself would jump.
+_ERROR = 0.016
 
 
 def find_eyes(grey: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray | None:
@@ -60,7 +62,8 @@ def agreed(votes: np.ndarray) -> np.ndarray | None:
         votes: [V, 2, 2] x and y of both eyes; NaN where a view shows none.
 
     Returns:
-        [2, 2] mean of the votes near to it; None where for one of the eyes too few are.
+        [2, 2] mean of the votes near to it; None where for one of the eyes too few are, or they are
+        scattered too far.
 
     Example:
         >>> votes = np.tile([[0.0, 0.0], [10.0, 0.0]], (4, 1, 1))
@@ -79,13 +82,15 @@ def agreed(votes: np.ndarray) -> np.ndarray | None:
             if len(near) < _AGREEMENT * len(votes):
                 return None
             middles[place] = near.mean(axis=0)
+        if np.sqrt(near.var(axis=0).sum() / max(len(near) - 1, 1)) > _ERROR / _NEAR * radius:
+            return None
     return middles
 
 
 def _region(
     grey: np.ndarray, box: tuple[int, int, int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What lies around a face, reduced if the face is larger than a view.
+    """What lies around a face, reduced if the face is at least twice as large as a view.
 
     Returns:
         Its corner in pixels of `grey`, how many of these each of its own is across and down, and itself.
@@ -96,9 +101,10 @@ def _region(
     columns = slice(max(x - margin, 0), x + width + margin)
     part = grey[rows, columns]
     corner, size = np.array([columns.start, rows.start]), np.array(part.shape[::-1])
-    if width <= _PIXELS:
+    times = width // _PIXELS
+    if times < 2:  # Drawing a view passes over no pixel then.
         return corner, np.ones(2), part
-    reduced = np.maximum(np.rint(size * _PIXELS / width), 1).astype(int)
+    reduced = np.maximum(size // times, 1)
     cv2 = opencv()
     return corner, size / reduced, cv2.resize(part, reduced.tolist(), interpolation=cv2.INTER_AREA)
 

@@ -199,6 +199,8 @@ def test_eyes_that_views_do_not_agree_on_are_not_found():
     rarely[:4, 0] = np.nan
     assert eyes.agreed(rarely) is None
     assert eyes.agreed(np.full((9, 2, 2), np.nan)) is None
+    scattered = steady + 4 * rng.uniform(-1, 1, steady.shape)  # all near, and no two alike
+    assert eyes.agreed(scattered) is None
     # Eyes as near to each other as votes differ are none.
     assert eyes.agreed(rng.normal(0, 1, (9, 2, 2))) is None
 

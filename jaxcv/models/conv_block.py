@@ -61,10 +61,7 @@ class ConvNormReLU(nn.Module):
             x = norm(x, train=train, mask=mask)
         elif self.norm == "group":
             groups = next(g for g in range(min(32, self.width), 0, -1) if self.width % g == 0)
-            # In one pass the variance loses its digits where the mean is large beside the spread.
-            x = nn.GroupNorm(
-                num_groups=groups, dtype=self.dtype, use_fast_variance=False, name="norm"
-            )(x)
+            x = nn.GroupNorm(num_groups=groups, dtype=self.dtype, name="norm")(x)
         elif self.norm != "none":
             raise ValueError(f'norm is {self.norm!r}, but "batch", "group" or "none" is wanted.')
         return nn.relu(x)

@@ -175,13 +175,14 @@ def eyes_that_move(photo, others):
 
 
 @pytest.mark.usefixtures("opencv")
-@pytest.mark.parametrize("name", ONCE_MORE)
-@pytest.mark.parametrize("factor", [0.3, 0.45, 1.0])
-def test_eyes_stay_where_they_are_when_a_photo_is_saved_again(portrait, factor, name):
-    photo = resized(portrait, factor)
-    (distance,) = eyes_that_move(photo, [ONCE_MORE[name](photo)])
-    assert distance is not None
-    assert distance < 0.03
+def test_eyes_stay_where_they_are_or_are_not_found_when_a_photo_is_saved_again(portrait):
+    distances = []
+    for factor in (0.3, 0.45, 1.0):
+        photo = resized(portrait, factor)
+        distances += eyes_that_move(photo, [change(photo) for change in ONCE_MORE.values()])
+    known = [distance for distance in distances if distance is not None]
+    assert max(known) < 0.03
+    assert len(known) >= 13  # of 15
 
 
 def test_eyes_that_views_do_not_agree_on_are_not_found():
@@ -199,6 +200,8 @@ def test_eyes_that_views_do_not_agree_on_are_not_found():
     rarely[:4, 0] = np.nan
     assert eyes.agreed(rarely) is None
     assert eyes.agreed(np.full((9, 2, 2), np.nan)) is None
+    scattered = steady + 4 * rng.uniform(-1, 1, steady.shape)  # all near, and no two alike
+    assert eyes.agreed(scattered) is None
     # Eyes as near to each other as votes differ are none.
     assert eyes.agreed(rng.normal(0, 1, (9, 2, 2))) is None
 

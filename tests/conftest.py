@@ -5,6 +5,7 @@ import ctypes
 import gc
 import os
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,6 +24,11 @@ import jax.experimental
 import pytest
 
 from tests import heavy
+
+# Tests send these signals. Whoever started them, by `nohup` or in the background, may have had them ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 

@@ -20,11 +20,23 @@ run_as_process(command)
 """
 
 
-def started(body, tmp_path, **options):
-    code = START.format(body="\n".join(f"    {line}" for line in body.strip().splitlines()))
-    return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, text=True, stderr=subprocess.PIPE, **options
-    )
+@pytest.fixture
+def started(tmp_path):
+    """Starts processes that run a command's body; none of them outlives its test."""
+    processes = []
+
+    def start(body, **options):
+        code = START.format(body="\n".join(f"    {line}" for line in body.strip().splitlines()))
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, text=True, stderr=subprocess.PIPE, **options
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 MOMENTS = {
@@ -56,9 +68,9 @@ with lock.WorkdirLock("."), atomic.replacing("report.html") as part:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_command_at_once(tmp_path, moment, number):
+def test_a_signal_ends_a_command_at_once(started, tmp_path, moment, number):
     ready = "def ready(): os.write(1, b'.')\n"
-    process = started(ready + MOMENTS[moment], tmp_path, stdout=subprocess.PIPE)
+    process = started(ready + MOMENTS[moment], stdout=subprocess.PIPE)
     process.stdout.read(1)
     process.send_signal(number)
     assert process.communicate(timeout=30) == ("", "")
@@ -66,16 +78,14 @@ def test_a_signal_ends_a_command_at_once(tmp_path, moment, number):
     assert not list(tmp_path.iterdir())
 
 
-def test_nohup_is_respected(tmp_path):
+def test_nohup_is_respected(started, tmp_path):
     body = "os.kill(os.getpid(), signal.SIGHUP); time.sleep(0.1); return 0"
-    process = started(
-        body, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    process = started(body, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.communicate(timeout=60)
     assert process.returncode == 0
 
 
-def test_a_second_interrupt_ends_a_run_that_saves(tmp_path):
+def test_a_second_interrupt_ends_a_run_that_saves(started, tmp_path):
     body = """
 from jaxcv.signals import NotedSignals
 with NotedSignals() as signals:
@@ -86,7 +96,7 @@ with NotedSignals() as signals:
     while True:
         with contextlib.suppress(BaseException): time.sleep(60)
 """
-    process = started(body, tmp_path, stdout=subprocess.PIPE)
+    process = started(body, stdout=subprocess.PIPE)
     for _ in range(2):
         assert process.stdout.read(1) == "."
         process.send_signal(signal.SIGINT)
@@ -98,7 +108,7 @@ with NotedSignals() as signals:
     ("end", "status"),
     [("return 1", 1), ("sys.exit(2)", 2), ("raise RuntimeError", 1), ("return 143", 143)],
 )
-def test_no_failure_leaves_a_process_behind(tmp_path, end, status):
+def test_no_failure_leaves_a_process_behind(started, tmp_path, end, status):
     """A thread that waits for ever, and another process that is asked to say good-bye and does not."""
     body = f"""
 import atexit
@@ -106,12 +116,12 @@ threading.Thread(target=threading.Event().wait).start()
 atexit.register(threading.Event().wait)
 {end}
 """
-    process = started(body, tmp_path)
+    process = started(body)
     process.communicate(timeout=30)
     assert process.returncode == status
 
 
-def test_a_success_waits_for_its_threads(tmp_path):
+def test_a_success_waits_for_its_threads(started, tmp_path):
     body = """
 def work():
     time.sleep(0.2)
@@ -119,28 +129,28 @@ def work():
 threading.Thread(target=work).start()
 return 0
 """
-    assert started(body, tmp_path).communicate(timeout=60)[1] == ""
+    assert started(body).communicate(timeout=60)[1] == ""
     assert (tmp_path / "done").exists()
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_reader_that_has_gone_ends_a_command_silently(tmp_path, lines):
+def test_a_reader_that_has_gone_ends_a_command_silently(started, tmp_path, lines):
     reader, writer = os.pipe()
     os.close(reader)
-    process = started(f"print('line\\n' * {lines}); return 0", tmp_path, stdout=writer)
+    process = started(f"print('line\\n' * {lines}); return 0", stdout=writer)
     os.close(writer)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 141
 
 
-def test_a_full_disk_is_said_and_fails(tmp_path):
+def test_a_full_disk_is_said_and_fails(started, tmp_path):
     with open("/dev/full", "w") as full:
-        process = started("print('line'); return 0", tmp_path, stdout=full)
+        process = started("print('line'); return 0", stdout=full)
     assert process.communicate(timeout=60)[1] == "jaxcv: [Errno 28] No space left on device\n"
     assert process.returncode == 1
 
 
-def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path):
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(started, tmp_path):
     body = """
 with open("file", "w") as file:
     assert file.fileno() > 2
@@ -148,7 +158,7 @@ with open("file", "w") as file:
     os.write(1, b"1"); os.write(2, b"2")
 return 0
 """
-    process = started(body, tmp_path, preexec_fn=lambda: os.closerange(0, 3), close_fds=False)
+    process = started(body, preexec_fn=lambda: os.closerange(0, 3), close_fds=False)
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert (tmp_path / "file").read_bytes() == b""

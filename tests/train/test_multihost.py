@@ -25,6 +25,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def outputs_of(processes):
+    """What each says until its end; none outlives the test."""
+    try:
+        return [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def run_two_processes(workdir, *options, second=(), status=0):
     """The outputs of two processes with the same options, and the second with `second` besides."""
     environment = {
@@ -48,7 +57,7 @@ def run_two_processes(workdir, *options, second=(), status=0):
                 text=True,
             )
         )
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    outputs = outputs_of(processes)
     assert [process.returncode for process in processes] == [status] * 2, outputs
     return outputs
 
@@ -129,8 +138,7 @@ def test_processes_with_other_data_all_stop_before_the_first_step(tmp_path):
                 text=True,
             )
         )
-    for process in processes:
-        output = process.communicate(timeout=300)[0]
+    for output, process in zip(outputs_of(processes), processes, strict=True):
         assert process.returncode == 2, output
         assert re.search(r"train\.count is 6 on process 0 and 7 on process 1", output), output
 

@@ -25,7 +25,7 @@ import pytest
 
 from tests import heavy
 
-# Tests send these signals. Whoever started them, by `nohup` or in the background, may have had them ignored.
+# Tests send these signals, which whoever started them, by `nohup` say, may have had ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -190,11 +190,9 @@ def read_config(path: Path) -> Experiment:
         ConfigError: where the file is missing, no JSON, or holds something else.
     """
     try:
-        experiment = from_json(read_json(path))
+        experiment = from_json(_stored(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; is it the work directory of a run?") from None
-    except JSONFileError as error:
-        raise ConfigError(str(error)) from None
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{path} holds no experiment")
     return experiment
@@ -210,15 +208,9 @@ def write_config(path: Path, experiment: Experiment) -> None:
     if not path.exists():
         write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
-    try:
-        found = read_json(path)
-    except JSONFileError as error:
-        raise ConfigError(
-            f"{error}. Remove the file, and the command that started the run writes it again"
-        ) from None
     differences = [
         f"{name} was {then} and is now {now}"
-        for name, then, now in differences_of(_up_to_date(found), wanted)
+        for name, then, now in differences_of(_up_to_date(_stored(path)), wanted)
     ]
     if differences:
         raise ConfigError(
@@ -226,6 +218,17 @@ def write_config(path: Path, experiment: Experiment) -> None:
             + "; ".join(differences)
             + ". Take another --workdir, or the old settings"
         )
+
+
+def _stored(path: Path) -> Any:
+    """The JSON value that a file holds; ConfigError where it is damaged."""
+    try:
+        return read_json(path)
+    except JSONFileError as error:
+        raise ConfigError(
+            f"{error}. Delete it and train with the settings of this run again: it is written anew, and "
+            "the run goes on from its checkpoints"
+        ) from None
 
 
 def _up_to_date(found: Any) -> Any:

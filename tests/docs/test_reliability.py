@@ -21,7 +21,7 @@ def test_the_table_is_that_of_the_kept_counts():
 
 
 def test_every_test_that_is_named_is_there():
-    named = set(re.findall(r"`([\w/]+\.py)`", PAGE.read_text()))
+    named = set(re.findall(r"`((?!jaxcv/)[\w/]+\.py)`", PAGE.read_text()))
     assert named
     for name in named:
         assert (PAGE.parents[1] / "tests" / name).is_file(), name

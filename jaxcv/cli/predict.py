@@ -1,12 +1,12 @@
 """`jaxcv predict DIR IMAGE ...`: predictions for image files."""
 
-import json
 from pathlib import Path
 
 import tyro
 
 from jaxcv.atomic import replacing
 from jaxcv.cli.options import presentation_at, run_options
+from jaxcv.json_file import json_text
 from jaxcv.names import file_fields, printable, without_surrogates
 from jaxcv.predict.images import find_images
 from jaxcv.train import chosen_variables, open_workdir
@@ -39,7 +39,7 @@ def predict(words: list[str]) -> int:
     with replacing(output) as part, part.open("w", encoding="utf-8") as lines:
         for row in rows:
             stored = {**without_surrogates(row), **file_fields(row["file"])}
-            lines.write(json.dumps(stored) + "\n")
+            lines.write(json_text(stored) + "\n")
             failed += "error" in row
             said = f"not readable: {row['error']}" if "error" in row else presentation.line(row)
             print(f"{printable(row['file']):<{width}}  {printable(said)}")

@@ -24,7 +24,8 @@ from jaxcv.train import (
 )
 from jaxcv.train.batch import augment_batch, mix_batch
 from jaxcv.train.config_file import to_json
-from jaxcv.train.logging import rows_until
+from jaxcv.train.divergence import divergence, skipped_updates
+from jaxcv.train.logging import read_rows, rows_until
 
 _SAMPLES = 24
 
@@ -57,6 +58,9 @@ def report_run(
     environment = workdir / "environment.json"
     presentation = presentation_of(run.experiment.task)
     sections = presentation.sections(run, state, results["test"])
+    history = rows_until(workdir, int(state.step))
+    # What came after the newest checkpoint may be why there is no newer one.
+    logged = read_rows(workdir / "metrics.jsonl") if step is None else history
     samples = presentation.samples(run, augmented_samples(run, state, _SAMPLES))
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
@@ -68,7 +72,8 @@ def report_run(
             f"Step {int(state.step):,} of {run.total_steps:,}, {run.data.train.count:,} training and "
             f"{len(run.test_source):,} test records"
         ),
-        history=rows_until(workdir, int(state.step)),
+        banners=[text for text in (divergence(logged), skipped_updates(logged)) if text],
+        history=history,
         summary=results["test"],
         class_names=run.class_names,
         task_sections=sections,

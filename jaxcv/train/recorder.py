@@ -21,7 +21,7 @@ from jaxcv.train.run import Run
 from jaxcv.train.state import TrainState
 from jaxcv.train.stopping import RunLock, saving_before_errors
 from jaxcv.train.task import Headline
-from jaxcv.train.window import Window
+from jaxcv.train.window import REMEDY, NonFiniteError, Window
 
 Results = dict[str, dict[str, Any]]
 
@@ -70,6 +70,7 @@ class Recorder:
         for thing in (self.progress, self.log):
             self._stack.callback(thing.close)
         self._stack.enter_context(saving_before_errors(self._save_reached))
+        self._stack.push(self._log_divergence)
         return self
 
     def __exit__(
@@ -145,6 +146,25 @@ class Recorder:
             self.log.write(self._step, split, scalars(summary))
             self.progress.say(f"step {self._step}  {split}  {shown(scalars(summary), headlines)}")
 
+    def say_first_skip(self, step: int) -> None:
+        """Says that the update of a step was skipped, and what may be done."""
+        rate = float(self._rate(step - 1 - self.window.skipped))
+        self.progress.say(
+            f"step {step}  this update was skipped: the loss or the gradient is not finite (learning rate "
+            f"{rate:.3g}). The run stops after {self.run.experiment.max_skipped} in a row; {REMEDY}"
+        )
+
+    def _log_divergence(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Logs the updates that end the run, so that its log and report say why."""
+        if isinstance(error, NonFiniteError):
+            row = {"skipped": self.window.skipped_since_row, "loss": math.nan}
+            self.log.write(self._step, "train", row)
+
     def _save_reached(self) -> None:
         """Saves this step after an error, where there is something new and the error has left it whole."""
         given_away = any(leaf.is_deleted() for leaf in jax.tree.leaves(self._state))
@@ -180,13 +200,13 @@ def stops_early(rule: EarlyStopping, rows: list[Row]) -> bool:
 
 
 def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
-    """The numbers logged at a step, as "split/name"."""
+    """The numbers logged at a step, as "split/name"; those that are finite."""
     return {
         f"{row['split']}/{name}": value
         for row in rows
         if row["step"] == step
         for name, value in row.items()
-        if isinstance(value, int | float) and name != "step"
+        if isinstance(value, int | float) and math.isfinite(value) and name != "step"
     }
 
 

@@ -19,7 +19,9 @@ _MOST_BYTES = 16 * 2**20
 
 
 # What helps where updates are not finite.
-REMEDY = "try a lower learning rate (--optimizer.learning-rate), or gradient clipping (--optimizer.clip-norm 1)"
+REMEDY = (
+    "try a lower learning rate (--optimizer.learning-rate) or clipping (--optimizer.clip-norm 1)"
+)
 
 
 class NonFiniteError(RuntimeError):
@@ -160,7 +162,7 @@ class Window:
         return self.skipped - self._skipped_before
 
     def row(self) -> dict[str, float]:
-        """The means over all steps since the last row; the loss is NaN where all were skipped. Starts anew."""
+        """Means over all steps since the last row, the loss NaN where all were skipped; starts anew."""
         self._count_pending()
         row: dict[str, float] = {"skipped": self.skipped_since_row}
         if row["skipped"] and not self._finite:

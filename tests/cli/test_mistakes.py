@@ -6,15 +6,22 @@ never a traceback. Nothing is written but where a run did start.
 """
 
 import json
+import os
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxcv.cli.main import main
+from jaxcv.data import CSV, COCODetection, Folder, FrequentIdentities, MaskFolder
+from jaxcv.train import SetupError
 from jaxcv.train.divergence import divergence, skipped_updates
 from jaxcv.train.logging import ProgressLine, read_rows
+from jaxcv.train.workdir import check_workdir
 
 EXPERIMENT = """
 from jaxcv.data import Folder
@@ -127,3 +134,213 @@ def test_a_speed_that_is_not_known_is_not_shown(capfd):
     line.step(1, 0.0)
     line.show({"loss": 0.5})
     assert capfd.readouterr().err == "step 1/1  loss 0.5\n"
+
+
+# The table: what is said before anything is trained.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """Something that is typed, or written into a file, and what is said of it.
+
+    Attributes:
+        did: words after `jaxcv`.
+        says: parts of the answer.
+        file: contents of `own.py`, where the mistake is in there.
+        status: of the command.
+    """
+
+    did: str
+    says: tuple[str, ...]
+    file: str | None = None
+    status: int = 2
+
+
+OWN = "train own.py --workdir new"
+MISTAKES = {
+    "a work directory inside the data": Mistake(
+        did="train experiment.py --workdir pictures/run",
+        says=("--workdir pictures/run lies among the data, in pictures", "runs/run"),
+    ),
+    "a work directory that is the data": Mistake(
+        did="train experiment.py --workdir pictures", says=("lies among the data, in pictures",)
+    ),
+    "the same, through a link": Mistake(
+        did="train experiment.py --workdir link/run", says=("lies among the data, in pictures",)
+    ),
+    "a work directory deep in the data": Mistake(
+        did="train experiment.py --workdir ./pictures/ant/../bee/new/run",
+        says=("lies among the data, in pictures",),
+    ),
+    "a work directory that is a file": Mistake(
+        did="train experiment.py --workdir experiment.py",
+        says=("--workdir experiment.py is a file, but it must be a directory",),
+    ),
+    "a work directory below a file": Mistake(
+        did="train experiment.py --workdir experiment.py/run",
+        says=("--workdir experiment.py/run cannot be made:", "experiment.py is no directory"),
+    ),
+    "a work directory that is a link to nothing": Mistake(
+        did="train experiment.py --workdir dangling", says=("--workdir dangling leads nowhere",)
+    ),
+    "a bracket that is not closed": Mistake(
+        did=OWN, file="x = 1\ny = (2\n", says=("own.py, line 2: SyntaxError: '(' was never closed",)
+    ),
+    "wrong indentation": Mistake(
+        did=OWN, file="def f():\nreturn 1\n", says=("own.py, line 2: IndentationError",)
+    ),
+    "a name that is imported wrongly": Mistake(
+        did=OWN,
+        file="import os\nfrom jaxcv.data import Foldr\n",
+        says=("own.py, line 2: ImportError: cannot import name 'Foldr'",),
+    ),
+    "a module that is not there": Mistake(
+        did=OWN, file="import torchh\n", says=("own.py, line 1: ModuleNotFoundError", "torchh")
+    ),
+    "a name that is misspelt": Mistake(
+        did=OWN,
+        file="number = 1\ndef experiment():\n    return numbr\n",
+        says=("own.py, line 3: NameError: name 'numbr' is not defined. Did you mean: 'number'?",),
+    ),
+    "a field that is misspelt": Mistake(
+        did=OWN,
+        file=EXPERIMENT.replace("batch_size", "batchsize"),
+        says=("own.py, line 8: TypeError:", "unexpected keyword argument 'batchsize'"),
+    ),
+    "sys.exit in the file": Mistake(
+        did=OWN, file="import sys\nsys.exit(0)\n", says=("own.py, line 2: SystemExit: 0",)
+    ),
+    "no function experiment": Mistake(
+        did=OWN,
+        file="def experiments(): pass\n",
+        says=("own.py defines no function experiment(); it must have one", "experiments"),
+    ),
+    "an experiment that is no function": Mistake(
+        did=OWN,
+        file="experiment = {}\n",
+        says=("its `experiment` is a dict, which cannot be called",),
+    ),
+    "no return": Mistake(
+        did=OWN,
+        file="\ndef experiment():\n    pass\n",
+        says=("own.py, line 2: experiment() must return a jaxcv.train.Experiment", "returns None"),
+    ),
+    "a dict": Mistake(
+        did=OWN, file="def experiment():\n    return {}\n", says=("but it returns a dict",)
+    ),
+    "a class": Mistake(
+        did=OWN,
+        file="from jaxcv.train import Experiment\ndef experiment():\n    return Experiment\n",
+        says=("but it returns the class Experiment; are brackets missing after it?",),
+    ),
+    "a model without brackets": Mistake(
+        did=OWN,
+        file=EXPERIMENT.replace("MLP(num_classes=2, hidden=())", "MLP"),
+        says=("own.py, line 7: model of the experiment must be a Module, but it is the class MLP",),
+    ),
+    "a task as a word": Mistake(
+        did=OWN,
+        file=EXPERIMENT.replace("Classification(num_classes=2)", "'classification'"),
+        says=("task of the experiment must be a Task, but it is a str",),
+    ),
+    "a model that fails": Mistake(
+        did=OWN,
+        file=EXPERIMENT.replace("MLP(num_classes=2, hidden=())", "Mine()")
+        + "import flax.linen as nn\nclass Mine(nn.Module):\n"
+        "    def __call__(self, images, *, train=False, mask=None):\n        return imags\n",
+        says=("NameError: name 'imags' is not defined", "(own.py, line 19)"),
+        status=1,
+    ),
+    "a misspelt module name": Mistake(
+        did="train a.b.py --workdir new", says=("use no further dot in its name",)
+    ),
+}
+
+
+@pytest.fixture
+def own_file(world):
+    """Writes `own.py`, of which nothing is left afterwards."""
+    links = {"link": "pictures", "dangling": "nowhere"}
+    for name, target in links.items():
+        (world / name).symlink_to(target)
+    (world / "a.b.py").touch()
+    yield world / "own.py"
+    for name in (*links, "a.b.py"):
+        (world / name).unlink()
+    (world / "own.py").unlink(missing_ok=True)
+    sys.modules.pop("own", None)
+    shutil.rmtree(world / "__pycache__", ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_said_in_one_line_and_nothing_is_written(name, own_file, world, capfd):
+    mistake = MISTAKES[name]
+    if mistake.file is not None:
+        own_file.write_text(mistake.file)
+    before = sorted(world.rglob("*"))
+    status, said = answer(capfd, *mistake.did.split())
+    assert status == mistake.status, said
+    for part in mistake.says:
+        assert part in said
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in said
+    assert "tyro" not in said
+    assert [path for path in sorted(world.rglob("*")) if "__pycache__" not in str(path)] == before
+
+
+def test_runs_among_the_data_are_passed_over(world, tmp_path, caplog):
+    """As an earlier version left them, one beside the classes and one in a class."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(world / "pictures", pictures)
+    for run in (pictures / "runs" / "a", pictures / "b", pictures / "ant" / "c"):
+        write_pictures(run / "predictions", 1)
+        for name in ("config.json", "run.json"):
+            (run / name).write_text("{}")
+    source = Folder(root=str(pictures), test_fraction=0.25).open("train")
+    assert source.class_names == ("ant", "bee")
+    assert "predictions" not in " ".join(map(source.record_name, range(len(source))))
+    assert "passed over, of runs: b, runs" in caplog.text
+    assert "1 work directory of a run (ant/c)" in caplog.text
+
+
+def test_data_in_the_work_directory_are_no_harm(world, tmp_path):
+    shutil.copytree(world / "pictures", tmp_path / "run" / "pictures")
+    check_workdir(tmp_path / "run", Folder(root=str(tmp_path / "run" / "pictures")))
+
+
+@pytest.mark.parametrize("kind", ["coco", "masks", "csv", "csv with a root", "inside"])
+def test_every_data_set_with_a_place_keeps_runs_out(tmp_path, kind):
+    for name in ("images", "masks", "table"):
+        (tmp_path / name).mkdir()
+    images, table = str(tmp_path / "images"), str(tmp_path / "table" / "table.csv")
+    data = {
+        "coco": COCODetection(images=images, annotations="x.json"),
+        "masks": MaskFolder(images=images, masks=str(tmp_path / "masks"), class_names=("a", "b")),
+        "csv": CSV(path=table),
+        "csv with a root": CSV(path=table, root=images),
+        "inside": FrequentIdentities(data=CSV(path=table, root=images), minimum_images=2),
+    }[kind]
+    places = {"masks": ["images", "masks"], "csv": ["table"]}.get(kind, ["images"])
+    for place in places:
+        for inner in ("", "run", "some/run"):
+            with pytest.raises(SetupError, match=f"lies among the data, in .*{place}"):
+                check_workdir(tmp_path / place / inner, data)
+    check_workdir(tmp_path / "runs", data)
+    check_workdir(tmp_path / f"{places[0]}_run", data)
+
+
+def test_runs_beside_a_table_in_the_folder_one_works_in_are_welcome(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_workdir(Path("runs/1"), CSV(path="table.csv"))
+    with pytest.raises(SetupError, match="lies among the data"):
+        check_workdir(Path(), CSV(path="table.csv"))
+
+
+def test_a_folder_that_may_not_be_written_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for anybody but root
+    with pytest.raises(
+        SetupError, match=f"new cannot be made: nothing may be written in {tmp_path};"
+    ):
+        check_workdir(tmp_path / "new", CSV(path="table.csv"))
+    with pytest.raises(SetupError, match=f"{tmp_path} cannot be written to; take another"):
+        check_workdir(tmp_path, CSV(path="table.csv"))

@@ -6,6 +6,7 @@ import tyro
 
 from jaxcv.atomic import replacing
 from jaxcv.cli.options import presentation_at, run_options
+from jaxcv.errors import UsageError
 from jaxcv.json_file import json_text
 from jaxcv.names import file_fields, printable, without_surrogates
 from jaxcv.predict.images import find_images
@@ -17,7 +18,7 @@ def predict(words: list[str]) -> int:
 
     The lines of the output are strict JSON, whatever files are called: see `file_fields`.
     """
-    presentation = presentation_at(words)
+    presentation = presentation_at(words)  # one that cannot be read is said first
     images = tyro.conf.Positional[tuple[str, ...]]
     options = run_options(
         "predict",
@@ -27,6 +28,11 @@ def predict(words: list[str]) -> int:
         ema=(bool, False, "predict with the averaged weights"),
         task_options=presentation.predict_options,
     )
+    if not options.images:
+        raise UsageError(
+            "usage: jaxcv predict RUN IMAGE [IMAGE ...]; at least one picture must be given, as a file, a "
+            "folder or a glob"
+        )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
     variables = chosen_variables(state, ema=options.ema)

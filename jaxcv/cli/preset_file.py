@@ -89,7 +89,7 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         where, line = str(path), line_in(path, error)
-        # With Python's own "Did you mean".
+        # With "Did you mean", from Python 3.12 on.
         told = traceback.TracebackException.from_exception(error).format_exception_only()
         what = next(told).strip()
         if isinstance(error, SyntaxError) and error.lineno is not None:

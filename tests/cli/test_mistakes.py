@@ -18,9 +18,11 @@ from PIL import Image
 
 from jaxcv.cli.main import main
 from jaxcv.data import CSV, COCODetection, Folder, FrequentIdentities, MaskFolder
-from jaxcv.train import SetupError
+from jaxcv.train import SetupError, write_config
+from jaxcv.train.data_card import DataCard, Fingerprint
 from jaxcv.train.divergence import divergence, skipped_updates
 from jaxcv.train.logging import ProgressLine, read_rows
+from jaxcv.train.setup_warnings import class_warnings
 from jaxcv.train.workdir import check_workdir
 
 EXPERIMENT = """
@@ -41,6 +43,11 @@ def experiment():
 """
 
 
+NAMESPACE = {}
+exec(EXPERIMENT, NAMESPACE)
+experiment = NAMESPACE["experiment"]
+
+
 def write_pictures(folder, count, seed=0):
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
@@ -55,7 +62,14 @@ def world(tmp_path_factory):
     for name in ("ant", "bee"):
         write_pictures(world / "pictures" / name, 8)
     write_pictures(world / "one_class" / "ant", 8)
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            write_pictures(
+                world / "uneven" / split / name, 4 if (split, name) != ("test", "bee") else 0
+            )
     (world / "experiment.py").write_text(EXPERIMENT)
+    (world / "untrained").mkdir()
+    write_config(world / "untrained" / "config.json", experiment())
     return world
 
 
@@ -136,6 +150,67 @@ def test_a_speed_that_is_not_known_is_not_shown(capfd):
     assert capfd.readouterr().err == "step 1/1  loss 0.5\n"
 
 
+# Warnings of a run that starts all the same.
+
+
+def test_what_is_doubtful_is_said_once_and_the_run_goes_on(capfd, caplog, tmp_path):
+    words = ("--data.root", "uneven", "--batch-size", "9", "--steps", "1")
+    assert answer(capfd, *TRAIN, tmp_path / "run", *words)[0] == 0
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "warning: the test set has nothing of the class bee, which has no part in the test figures",
+        "warning: batch_size is 9, but there are 8 training records, so that each update sees records "
+        "more than once; --batch-size 8 fits",
+    ]
+    assert "The test set has nothing of the class bee" in (tmp_path / "run/report.html").read_text()
+
+
+def card(train, test, names="abcdefghij", test_names=None):
+    def split(counts, names):
+        return Fingerprint(
+            count=sum(counts), names="", content="", class_names=names, class_counts=counts
+        )
+
+    return DataCard(
+        class_names=tuple(names),
+        image_shape=(4, 4, 3),
+        image_dtype="uint8",
+        image_reader=None,
+        crop_size=None,
+        category_ids=(),
+        train=split(train, names),
+        test=split(test, test_names or names),
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        (((3, 4), (1, 1)), []),
+        (((3, 0), (1, 1)), ["all 3 training records are of one class, a:"]),
+        (((3,), (1,)), ["all 3 training records are of one class, a:"]),
+        (((), ()), []),  # not known without reading the records
+        (((3, 0, 1), (1, 1, 0)), ["training set has nothing of the class b,", "test set has"]),
+        (
+            ((3, 1) + (0,) * 8, (1,) * 10),
+            ["nothing of 8 of 10 classes, each of which is never learned: c, d, e"],
+        ),
+    ],
+)
+def test_classes_that_a_split_lacks_are_named(counts, says):
+    names = "abcdefghij"[: len(counts[0])]
+    found = list(class_warnings(card(*counts, names), counts_objects=False))
+    assert len(found) == len(says)
+    for text, part in zip(found, says, strict=True):
+        assert part in text
+
+
+def test_one_class_of_objects_and_other_people_in_the_test_set_are_no_mistakes():
+    assert not list(class_warnings(card((9,), (9,), "a"), counts_objects=True))
+    people = card((3, 3, 3), (2, 0), "abc", test_names="de")
+    assert not list(class_warnings(people, counts_objects=False))
+
+
 # The table: what is said before anything is trained.
 
 
@@ -157,6 +232,7 @@ class Mistake:
 
 
 OWN = "train own.py --workdir new"
+ONE_CLASS = "--task.num-classes 1 --model.num-classes 1"
 MISTAKES = {
     "a work directory inside the data": Mistake(
         did="train experiment.py --workdir pictures/run",
@@ -200,7 +276,7 @@ MISTAKES = {
     "a name that is misspelt": Mistake(
         did=OWN,
         file="number = 1\ndef experiment():\n    return numbr\n",
-        says=("own.py, line 3: NameError: name 'numbr' is not defined. Did you mean: 'number'?",),
+        says=("own.py, line 3: NameError: name 'numbr' is not defined",),
     ),
     "a field that is misspelt": Mistake(
         did=OWN,
@@ -250,6 +326,28 @@ MISTAKES = {
         "    def __call__(self, images, *, train=False, mask=None):\n        return imags\n",
         says=("NameError: name 'imags' is not defined", "(own.py, line 19)"),
         status=1,
+    ),
+    "no pictures to predict": Mistake(
+        did="predict untrained", says=("usage: jaxcv predict RUN IMAGE [IMAGE ...]",)
+    ),
+    "no pictures to predict, but options": Mistake(
+        did="predict untrained --output x.jsonl", says=("usage: jaxcv predict RUN IMAGE",)
+    ),
+    "one class only": Mistake(
+        did=f"train experiment.py --workdir new --strict --data.root one_class {ONE_CLASS}",
+        says=("all 6 training records are of one class, ant: there is nothing to tell apart",),
+    ),
+    "a test set without a class": Mistake(
+        did="train experiment.py --workdir new --strict --data.root uneven",
+        says=("the test set has nothing of the class bee, which has no part in the test figures",),
+    ),
+    "a batch larger than the data": Mistake(
+        did="train experiment.py --workdir new --strict --batch-size 500",
+        says=("batch_size is 500, but there are 12 training records", "--batch-size 12 fits"),
+    ),
+    "a batch larger than the data, in several parts": Mistake(
+        did="train experiment.py --workdir new --strict --batch-size 50 --accumulation 5 --devices 2",
+        says=("there are 12 training records", "--batch-size 10 fits"),
     ),
     "a misspelt module name": Mistake(
         did="train a.b.py --workdir new", says=("use no further dot in its name",)

@@ -17,7 +17,16 @@ import pytest
 from PIL import Image
 
 from jaxcv.cli.main import main
-from jaxcv.data import CSV, COCODetection, Folder, FrequentIdentities, MaskFolder
+from jaxcv.data import (
+    CSV,
+    Batches,
+    COCODetection,
+    DecodeError,
+    Folder,
+    FrequentIdentities,
+    MaskFolder,
+    first_record,
+)
 from jaxcv.train import SetupError, write_config
 from jaxcv.train.data_card import DataCard, Fingerprint
 from jaxcv.train.divergence import divergence, skipped_updates
@@ -67,6 +76,9 @@ def world(tmp_path_factory):
             write_pictures(
                 world / "uneven" / split / name, 4 if (split, name) != ("test", "bee") else 0
             )
+    shutil.copytree(world / "pictures", world / "unreadable")
+    for name in ("ant/0", "ant/3", "ant/5", "bee/0", "bee/6", "bee/7"):
+        (world / "unreadable" / f"{name}.png").write_bytes(b"")
     (world / "experiment.py").write_text(EXPERIMENT)
     (world / "untrained").mkdir()
     write_config(world / "untrained" / "config.json", experiment())
@@ -211,6 +223,57 @@ def test_one_class_of_objects_and_other_people_in_the_test_set_are_no_mistakes()
     assert not list(class_warnings(people, counts_objects=False))
 
 
+# Pictures that cannot be read.
+
+
+class Damaged:
+    """Numbered records, some of which cannot be read; counts how often each was tried."""
+
+    class_names = ()
+
+    def __init__(self, count, bad):
+        self.count, self.bad, self.tried = count, bad, []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.tried.append(index)
+        if index in self.bad:
+            raise DecodeError(f"r{index}", "is torn")
+        return {"image": np.zeros((2, 2, 1), np.uint8), "label": np.int32(0)}
+
+    def record_name(self, index):
+        return f"r{index}"
+
+
+@pytest.mark.parametrize(
+    ("count", "bad", "says"),
+    [
+        (1, {0}, ""),
+        (9, {4}, ""),
+        (9, {4, 2, 7}, "; 2 of 8 other records that were tried are unreadable too: r4, r7"),
+        (999, {5, 205, 206}, "; 1 of 200 other records that were tried are unreadable too: r205"),
+        (
+            999,
+            set(range(999)),
+            "; 10 of 10 other records that were tried are unreadable too: r1, r2",
+        ),
+    ],
+)
+def test_all_unreadable_records_are_named_up_to_a_limit(count, bad, says):
+    # The first batch is read, or at the start of a run the first record.
+    for read in (lambda source: Batches(source, count, shuffle=False)[0], first_record):
+        if read is first_record and 0 not in bad:
+            continue
+        source = Damaged(count, bad)
+        with pytest.raises(DecodeError) as caught:
+            read(source)
+        assert str(caught.value).startswith(f"r{min(bad)}: is torn{says}")
+        assert str(caught.value).endswith("or train with --on-bad-record skip")
+        assert len(source.tried) <= count + 210
+
+
 # The table: what is said before anything is trained.
 
 
@@ -332,6 +395,14 @@ MISTAKES = {
     ),
     "no pictures to predict, but options": Mistake(
         did="predict untrained --output x.jsonl", says=("usage: jaxcv predict RUN IMAGE",)
+    ),
+    "several pictures that cannot be read": Mistake(
+        did="train experiment.py --workdir new --data.root unreadable",
+        says=(
+            "unreadable/ant/0.png: the file is empty (0 bytes); 4 of 11 other records that were tried are "
+            "unreadable too: unreadable/ant/3.png, ",
+            "; mend or remove what is unreadable, or train with --on-bad-record skip",
+        ),
     ),
     "one class only": Mistake(
         did=f"train experiment.py --workdir new --strict --data.root one_class {ONE_CLASS}",

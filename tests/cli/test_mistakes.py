@@ -400,7 +400,7 @@ MISTAKES = {
         did="train experiment.py --workdir new --data.root unreadable",
         says=(
             "unreadable/ant/0.png: the file is empty (0 bytes); 4 of 11 other records that were tried are "
-            "unreadable too: unreadable/ant/3.png, ",
+            "unreadable too: unreadable/",
             "; mend or remove what is unreadable, or train with --on-bad-record skip",
         ),
     ),

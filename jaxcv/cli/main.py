@@ -41,7 +41,7 @@ USAGE = """usage: jaxcv COMMAND ...
   predict DIR IMAGE [IMAGE ...]                    classify, segment or detect in files, folders, globs
   report DIR                                       write DIR/report.html
   data prepare NAME | data show NAME               prepare a TFDS data set, or draw some of it
-  list                                             presets, models, data sets
+  list                                             presets by task, models, data sets
 
 With a run that embeds faces:
 

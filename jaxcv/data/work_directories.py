@@ -23,7 +23,7 @@ def holds_runs_alone(path: str | os.PathLike[str]) -> bool:
         return True
     try:
         with os.scandir(path) as entries:
-            kinds = (is_work_directory(entry.path) for entry in entries)
+            kinds = (entry.is_dir() and is_work_directory(entry.path) for entry in entries)
             return next(kinds, False) and all(kinds)
     except OSError:
         return False

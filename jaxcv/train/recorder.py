@@ -200,13 +200,13 @@ def stops_early(rule: EarlyStopping, rows: list[Row]) -> bool:
 
 
 def metrics_at(step: int, rows: list[Row]) -> dict[str, float]:
-    """The numbers logged at a step, as "split/name"; those that are finite."""
+    """The numbers logged at a step, as "split/name"."""
     return {
         f"{row['split']}/{name}": value
         for row in rows
         if row["step"] == step
         for name, value in row.items()
-        if isinstance(value, int | float) and math.isfinite(value) and name != "step"
+        if isinstance(value, int | float) and name != "step"
     }
 
 

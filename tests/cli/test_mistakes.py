@@ -121,8 +121,13 @@ def test_a_run_that_diverges_says_so_at_the_first_skip_and_fails(capfd, tmp_path
     assert not any(line.startswith("step 2/6") for line in lines[:first])
     assert any("step 6/6  no loss: all 2 updates were skipped" in line for line in lines)
     assert "the run diverged: all of the last 2 updates were skipped" in lines[-1]
-    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=refuse_constant)
+    assert answer(capfd, "evaluate", tmp_path / "run", "--json", tmp_path / "summary.json")[0] == 0
+    written = [tmp_path / "summary.json", *(tmp_path / "run").rglob("*.json*")]
+    assert {path.name for path in written} > {"metrics.jsonl", "summary.json", "manifest.json"}
+    for path in written:
+        texts = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+        for text in texts:
+            json.loads(text, parse_constant=refuse_constant)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "The run diverged: all of the last 2 updates were skipped" in page
     assert "5 updates were skipped between steps 2 and 6" in page
@@ -419,6 +424,83 @@ MISTAKES = {
     "a batch larger than the data, in several parts": Mistake(
         did="train experiment.py --workdir new --strict --batch-size 50 --accumulation 5 --devices 2",
         says=("there are 12 training records", "--batch-size 10 fits"),
+    ),
+    "a file that is not there": Mistake(
+        did="train experimnt.py --workdir new", says=("there is no file experimnt.py",)
+    ),
+    "a preset that is not there": Mistake(
+        did="train digit_lenet --workdir new", says=("did you mean 'digits_lenet'?",)
+    ),
+    "a command that is not there": Mistake(did="pretict run", says=("did you mean 'predict'?",)),
+    "data that are not there": Mistake(
+        did="train experiment.py --workdir new --data.root picturs",
+        says=("picturs: no such folder",),
+    ),
+    "a folder without classes": Mistake(
+        did="train experiment.py --workdir new --data.root pictures/ant",
+        says=("there is no class folder in it; there must be one folder of images per class",),
+    ),
+    "a number of classes that is not the data's": Mistake(
+        did="train experiment.py --workdir new --task.num-classes 3",
+        says=("the data have 2 classes (ant, bee), but the task has 3",),
+    ),
+    "a model of other classes than the task": Mistake(
+        did="train experiment.py --workdir new --model.num-classes 3", says=("3",)
+    ),
+    "a batch of nothing": Mistake(
+        did="train experiment.py --workdir new --batch-size 0",
+        says=("batch_size is 0, but 1 or more",),
+    ),
+    "no steps": Mistake(
+        did="train experiment.py --workdir new --steps 0",
+        says=("the run has 0 steps, but at least 1",),
+    ),
+    "steps and epochs": Mistake(
+        did="train experiment.py --workdir new --epochs 2",
+        says=("epochs is 2.0 and steps is 4; give exactly one of them",),
+    ),
+    "more devices than there are": Mistake(
+        did="train experiment.py --workdir new --devices 99",
+        says=("--devices 99 was asked for, but there are",),
+    ),
+    "a batch that cannot be divided": Mistake(
+        did="train experiment.py --workdir new --batch-size 6 --devices 1 --accumulation 4",
+        says=("accumulation is 4, which does not divide the 6 rows",),
+    ),
+    "an average that keeps everything": Mistake(
+        did="train experiment.py --workdir new --ema-decay 1",
+        says=("ema_decay is 1.0, but a number in [0, 1)",),
+    ),
+    "a checkpoint chosen by a metric that is not logged": Mistake(
+        did="train experiment.py --workdir new --keep.best test/acuracy",
+        says=(
+            "keep.best is 'test/acuracy', which this run never logs; did you mean 'test/accuracy'?",
+        ),
+    ),
+    "a run that is not there": Mistake(
+        did="evaluate runs/none", says=("runs/none/config.json does not exist",)
+    ),
+    "a run that has not been trained": Mistake(
+        did="evaluate untrained", says=("untrained holds no checkpoint; train first",)
+    ),
+    "a picture that is not there": Mistake(
+        did="predict untrained none.png", says=("none.png names no image file",)
+    ),
+    "a folder without pictures": Mistake(
+        did="predict untrained untrained", says=("untrained names no image file",)
+    ),
+    "a report of nothing": Mistake(
+        did="report pictures", says=("pictures/config.json does not exist",)
+    ),
+    "one picture to compare": Mistake(
+        did="verify untrained a.png", says=("verify compares two photos, but 1 were given",)
+    ),
+    "a gallery that is not there": Mistake(
+        did="subjects galery", says=("galery holds no gallery (gallery.json is missing)",)
+    ),
+    "data that TFDS does not know": Mistake(did="data show minst", says=("minst",)),
+    "a command of data that is not there": Mistake(
+        did="data shw mnist", says=("there is no data command 'shw'; did you mean 'show'?",)
     ),
     "a misspelt module name": Mistake(
         did="train a.b.py --workdir new", says=("use no further dot in its name",)

@@ -114,7 +114,6 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
             evaluate_variables=evaluate,
             bad_records=feed.batches.bad_records,
         )
-        recorder.window.on_first_skip = recorder.say_first_skip
         recorder.reach(step, state, evaluating=not evaluated)
         with recorder:
             if not evaluated:  # the run ended between a checkpoint and its evaluation

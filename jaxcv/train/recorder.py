@@ -63,6 +63,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         self._rate = self.run.experiment.optimizer.rate(self.run.total_steps)
+        self.window.on_first_skip = self._say_first_skip
         self._stack = ExitStack()
         self._start: int | None = None
 
@@ -146,7 +147,7 @@ class Recorder:
             self.log.write(self._step, split, scalars(summary))
             self.progress.say(f"step {self._step}  {split}  {shown(scalars(summary), headlines)}")
 
-    def say_first_skip(self, step: int) -> None:
+    def _say_first_skip(self, step: int) -> None:
         """Says that the update of a step was skipped, and what may be done."""
         rate = float(self._rate(step - 1 - self.window.skipped))
         self.progress.say(

@@ -112,6 +112,8 @@ def _described(value: Any) -> str:
         return "None; is a return statement missing?"
     if isinstance(value, type):
         return f"the class {value.__name__}; are brackets missing after it?"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}; are brackets missing after it?"
     return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
 
 

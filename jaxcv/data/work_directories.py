@@ -43,12 +43,11 @@ def data_folders(dataset: Any) -> Iterator[Path]:
     if not dataclasses.is_dataclass(dataset):
         return
     values = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(dataset)}
-    root = values.get("root")
-    if "root" in values and root is None and isinstance(values.get("path"), str):
-        root = os.path.dirname(os.path.abspath(os.path.expanduser(values["path"])))
-    named = [] if root is None else [root]
+    named: list[str | os.PathLike[str]] = []
+    if values.get("root", "") is None and isinstance(values.get("path"), str | os.PathLike):
+        named.append(os.path.dirname(os.path.abspath(os.path.expanduser(values["path"]))))
     for name, value in values.items():
-        if name.split("_")[-1] in _FOLDERS and isinstance(value, str):
+        if name.split("_")[-1] in _FOLDERS and isinstance(value, str | os.PathLike):
             named.append(value)
         elif hasattr(value, "open"):
             yield from data_folders(value)

@@ -377,6 +377,11 @@ MISTAKES = {
         file="from jaxcv.train import Experiment\ndef experiment():\n    return Experiment\n",
         says=("but it returns the class Experiment; are brackets missing after it?",),
     ),
+    "a function": Mistake(
+        did=OWN,
+        file="def build(): pass\ndef experiment():\n    return build\n",
+        says=("but it returns the function build; are brackets missing after it?",),
+    ),
     "a model without brackets": Mistake(
         did=OWN,
         file=EXPERIMENT.replace("MLP(num_classes=2, hidden=())", "MLP"),

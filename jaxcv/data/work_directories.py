@@ -53,3 +53,14 @@ def data_folders(dataset: Any) -> Iterator[Path]:
             yield from data_folders(value)
     folders = dict.fromkeys(Path(folder).expanduser() for folder in named)
     yield from (folder for folder in folders if folder.is_dir())
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, which need not exist, is a folder or lies below it, through links too."""
+    real = Path(os.path.realpath(path))
+    return any(is_same(each, folder) for each in (real, *real.parents))
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Whether a path is there and leads to the same folder as another, which is there."""
+    return path.exists() and path.samefile(other)

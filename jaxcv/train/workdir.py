@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from jaxcv.data import Dataset
-from jaxcv.data.work_directories import data_folders
+from jaxcv.data.work_directories import data_folders, is_inside, is_same
 from jaxcv.train.checks import SetupError
 
 
@@ -18,8 +18,8 @@ def check_workdir(workdir: Path, data: Dataset) -> None:
     _check_writable(workdir)
     for folder in data_folders(data):
         # In the folder in which one works, beside a table of files, runs/ is what everybody has.
-        here = _is_same(folder, Path.cwd()) and getattr(data, "root", "") is None
-        if _is_same(workdir, folder) if here else _is_inside(workdir, folder):
+        here = is_same(folder, Path.cwd()) and getattr(data, "root", "") is None
+        if is_same(workdir, folder) if here else is_inside(workdir, folder):
             raise SetupError(
                 f"--workdir {workdir} lies among the data, in {folder}, where a run must not write; take a "
                 f"directory outside of it, such as --workdir {_elsewhere(workdir, folder)}"
@@ -42,16 +42,6 @@ def _check_writable(workdir: Path) -> None:
         )
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path, which need not exist, is a folder or below it, through links too."""
-    real = Path(os.path.realpath(path))
-    return any(_is_same(each, folder) for each in (real, *real.parents))
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    return path.exists() and path.samefile(other)
-
-
 def _elsewhere(workdir: Path, folder: Path) -> Path:
-    name = workdir.name if not _is_same(workdir, folder) else ""
+    name = workdir.name if not is_same(workdir, folder) else ""
     return folder.absolute().parent / "runs" / (name or "1")

@@ -503,6 +503,10 @@ MISTAKES = {
     "a gallery that is not there": Mistake(
         did="subjects galery", says=("galery holds no gallery (gallery.json is missing)",)
     ),
+    "a gallery among the photos": Mistake(
+        did="enroll pictures/gallery pictures --workdir untrained",
+        says=("the gallery pictures/gallery lies among the photos, in pictures",),
+    ),
     "data that TFDS does not know": Mistake(did="data show minst", says=("minst",)),
     "a command of data that is not there": Mistake(
         did="data shw mnist", says=("there is no data command 'shw'; did you mean 'show'?",)

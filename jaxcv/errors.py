@@ -4,7 +4,9 @@ import difflib
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from jaxcv.names import printable
 
@@ -52,8 +54,19 @@ def nearest(word: str, known: Collection[str], what: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without its line breaks, and `printable`."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
+    """The message of an error without its line breaks, and `printable`; a file before what is wrong."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        names = [error.filename, *([] if error.filename2 is None else [error.filename2])]
+        text = f"{' and '.join(map(str, names))}: {error.strerror}"
+    return printable(" ".join(text.split())) or type(error).__name__
+
+
+def line_in(path: Path, error: BaseException) -> int | None:
+    """The innermost line of a Python file that led to an error; None where none did."""
+    name = str(path.absolute())
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+    return lines[-1] if lines else None
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

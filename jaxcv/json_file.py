@@ -1,14 +1,35 @@
-"""Reading JSON files that somebody may have cut short, edited or replaced."""
+"""JSON as its standard has it, and reading files that somebody may have cut short, edited or replaced."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 
 class JSONFileError(ValueError):
     """A file that does not hold JSON. The message names it and says what it holds."""
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, which knows no NaN and no infinity: null stands in their place.
+
+    Example:
+        >>> json_text({"loss": float("nan"), "counts": [1, 2]})
+        '{"loss": null, "counts": [1, 2]}'
+    """
+    return json.dumps(_without_non_finite(value), indent=indent, allow_nan=False)
+
+
+def _without_non_finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_non_finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_non_finite(item) for item in value]
+    return value
 
 
 def read_json(path: Path) -> Any:

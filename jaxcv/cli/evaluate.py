@@ -1,11 +1,11 @@
 """`jaxcv evaluate DIR`: evaluate a checkpoint of a run."""
 
-import json
 from pathlib import Path
 
 from jaxcv.atomic import write_text
 from jaxcv.cli.options import presentation_at, run_options
 from jaxcv.cli.results import print_results
+from jaxcv.json_file import json_text
 from jaxcv.names import printable
 from jaxcv.train import evaluate_state, make_evaluator, open_workdir
 
@@ -27,5 +27,5 @@ def evaluate(words: list[str]) -> int:
     print(f"step {int(state.step)}, {printable(what)}")
     print_results(results)
     if options.json is not None:
-        write_text(options.json, json.dumps(results, indent=2) + "\n")
+        write_text(options.json, json_text(results, indent=2) + "\n")
     return 0

@@ -23,6 +23,7 @@ from jaxcv.cli.verify import (
     check_threshold,
     open_embedder,
 )
+from jaxcv.data.work_directories import is_inside
 from jaxcv.errors import UsageError
 from jaxcv.faces.gallery.contract import check_subject
 from jaxcv.faces.gallery.device_gallery import DeviceGallery
@@ -47,6 +48,12 @@ def enroll(words: list[str]) -> int:
     )
     if not options.photos:
         raise UsageError("enroll wants at least one folder or photo")
+    for folder in filter(os.path.isdir, options.photos):
+        if is_inside(options.gallery, Path(folder)):
+            raise UsageError(
+                f"the gallery {options.gallery} lies among the photos, in {folder}, and would be taken "
+                "for a person; put it elsewhere"
+            )
     if options.subject is None:
         people = find_people(options.photos)
     else:

@@ -12,10 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from jaxcv.cli.process import nobody_reads, run_as_process
-from jaxcv.errors import Interrupted, OutputError, nearest, one_line, show_log
+from jaxcv.errors import Interrupted, OutputError, line_in, nearest, one_line, show_log
 
 # By the module of `jaxcv.cli` that holds them: each imports JAX only when its command is called.
 _MODULES = {
@@ -40,7 +41,7 @@ USAGE = """usage: jaxcv COMMAND ...
   predict DIR IMAGE [IMAGE ...]                    classify, segment or detect in files, folders, globs
   report DIR                                       write DIR/report.html
   data prepare NAME | data show NAME               prepare a TFDS data set, or draw some of it
-  list                                             presets, models, data sets
+  list                                             presets by task, models, data sets
 
 With a run that embeds faces:
 
@@ -102,13 +103,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What a person can mend comes as ValueError or OSError, whose message says how.
         bad_input = isinstance(error, ValueError | OSError)
         kind = "" if bad_input else f"{type(error).__name__}: "
-        _complain(f"{kind}{one_line(error)}")
+        _complain(f"{kind}{one_line(error)}{_place_in_own_file(error, words)}")
         return 2 if bad_input and not _machine_failed(error) else 1
 
 
 def _complain(text: str) -> None:
     with contextlib.suppress(OSError):  # the status says it too
         print(f"jaxcv: {text}", file=sys.stderr, flush=True)
+
+
+def _place_in_own_file(error: Exception, words: Sequence[str]) -> str:
+    """The line of a file of the user's own from which an error came, such as one in its model."""
+    for word in words:
+        line = line_in(Path(word), error) if word.endswith(".py") else None
+        if line is not None:
+            return f" ({word}, line {line})"
+    return ""
 
 
 def _machine_failed(error: Exception) -> bool:

@@ -1,7 +1,6 @@
 """What the commands share: presets, the options of a command on a run, the compilation cache."""
 
 import importlib
-import sys
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,35 +8,25 @@ from typing import Annotated, Any
 import tyro
 
 from jaxcv.cache import enable_compilation_cache
+from jaxcv.cli.preset_file import experiment_of_file
 from jaxcv.cli.presets import presets
-from jaxcv.errors import UsageError, nearest
+from jaxcv.errors import nearest
 from jaxcv.report.presentation import NoOptions, Presentation, presentation_of
 from jaxcv.train import Experiment, Runtime, read_config
 
 
 def load_preset(name: str) -> Experiment:
-    """Gives the experiment of a preset, or of a Python file of your own.
+    """The experiment of a preset, or of a Python file of your own.
 
     Args:
         name: a preset's name, or a path ending in .py of a file with a function `experiment()`.
 
     Raises:
-        UsageError: where there is none.
+        UsageError: where there is none, or the file cannot be run; it names the line.
     """
-    if not name.endswith(".py"):
-        module = importlib.import_module(f"jaxcv.configs.{nearest(name, presets(), 'preset')}")
-        return module.experiment()
-    path = Path(name)
-    if not path.is_file():
-        raise UsageError(f"there is no file {name}")
-    # As a module of that name, so that config.json can name the classes that it defines.
-    known = sys.modules.get(path.stem)
-    if known is not None and getattr(known, "__file__", None) != str(path.absolute()):
-        raise UsageError(f"{name} has the name of another Python module; call it something else")
-    sys.path.insert(0, str(path.parent.absolute()))
-    module = importlib.import_module(path.stem)
-    if not callable(getattr(module, "experiment", None)):
-        raise UsageError(f"{name} defines no function experiment()")
+    if name.endswith(".py"):
+        return experiment_of_file(name)
+    module = importlib.import_module(f"jaxcv.configs.{nearest(name, presets(), 'preset')}")
     return module.experiment()
 
 

@@ -1,12 +1,13 @@
 """`jaxcv predict DIR IMAGE ...`: predictions for image files."""
 
-import json
 from pathlib import Path
 
 import tyro
 
 from jaxcv.atomic import replacing
 from jaxcv.cli.options import presentation_at, run_options
+from jaxcv.errors import UsageError
+from jaxcv.json_file import json_text
 from jaxcv.names import file_fields, printable, without_surrogates
 from jaxcv.predict.images import find_images
 from jaxcv.train import chosen_variables, open_workdir
@@ -17,7 +18,7 @@ def predict(words: list[str]) -> int:
 
     The lines of the output are strict JSON, whatever files are called: see `file_fields`.
     """
-    presentation = presentation_at(words)
+    presentation = presentation_at(words)  # one that cannot be read is said first
     images = tyro.conf.Positional[tuple[str, ...]]
     options = run_options(
         "predict",
@@ -27,6 +28,11 @@ def predict(words: list[str]) -> int:
         ema=(bool, False, "predict with the averaged weights"),
         task_options=presentation.predict_options,
     )
+    if not options.images:
+        raise UsageError(
+            "usage: jaxcv predict RUN IMAGE [IMAGE ...]; at least one picture must be given, as a file, a "
+            "folder or a glob"
+        )
     files = find_images(options.images)
     run, state = open_workdir(options.workdir, options.runtime, options.step)
     variables = chosen_variables(state, ema=options.ema)
@@ -39,7 +45,7 @@ def predict(words: list[str]) -> int:
     with replacing(output) as part, part.open("w", encoding="utf-8") as lines:
         for row in rows:
             stored = {**without_surrogates(row), **file_fields(row["file"])}
-            lines.write(json.dumps(stored) + "\n")
+            lines.write(json_text(stored) + "\n")
             failed += "error" in row
             said = f"not readable: {row['error']}" if "error" in row else presentation.line(row)
             print(f"{printable(row['file']):<{width}}  {printable(said)}")

@@ -1,5 +1,6 @@
 """`jaxcv train PRESET --workdir DIR`: train, or go on with a run."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,10 @@ from jaxcv.cli.options import enable_compilation_cache, load_preset
 from jaxcv.cli.presets import train_usage
 from jaxcv.cli.results import print_results
 from jaxcv.report import report_run
-from jaxcv.train import Experiment, Runtime
+from jaxcv.train import Experiment, NonFiniteError, Runtime
 from jaxcv.train import train as run_training
+from jaxcv.train.divergence import divergence
+from jaxcv.train.logging import read_rows
 
 
 def train(words: list[str]) -> int:
@@ -33,11 +36,22 @@ def train(words: list[str]) -> int:
 
     options = tyro.cli(Train, args=words[1:], prog=f"jaxcv train {words[0]}")
     enable_compilation_cache()
-    results = run_training(options.experiment, options.workdir, options.runtime)
+    try:
+        results = run_training(options.experiment, options.workdir, options.runtime)
+    except NonFiniteError:
+        # What was reached before is worth a look, and the report says what happened then.
+        with suppress(ValueError):  # no checkpoint yet
+            page = report_run(options.workdir, options.runtime, experiment=options.experiment)
+            if jax.process_index() == 0:
+                print(f"report: {page}")
+        raise
     print_results(results)
     page, log = options.workdir / "report.html", options.workdir / "metrics.jsonl"
     if not page.exists() or page.stat().st_mtime < log.stat().st_mtime:
         report_run(options.workdir, options.runtime, results=results, experiment=options.experiment)
     if jax.process_index() == 0:
         print(f"report: {page}")
+    why = divergence(read_rows(log))
+    if why:
+        raise NonFiniteError(why)
     return 0

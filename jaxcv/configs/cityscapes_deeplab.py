@@ -30,6 +30,8 @@ from jaxcv.train import (
     Polynomial,
 )
 
+ACCELERATORS = 8
+
 
 def experiment() -> Experiment:
     """Gives the experiment."""

@@ -26,6 +26,8 @@ from jaxcv.train import (
     Step,
 )
 
+ACCELERATORS = 8
+
 
 def experiment() -> Experiment:
     """Gives the experiment."""

@@ -35,6 +35,8 @@ from jaxcv.train import (
     Polynomial,
 )
 
+ACCELERATORS = 8
+
 PEOPLE = 360_000
 
 

@@ -43,6 +43,8 @@ from jaxcv.train import (
     Polynomial,
 )
 
+ACCELERATORS = 8
+
 PEOPLE = 2_059_000
 
 

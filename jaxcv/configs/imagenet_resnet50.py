@@ -26,6 +26,8 @@ from jaxcv.train import (
     Optimizer,
 )
 
+ACCELERATORS = 8
+
 
 def experiment() -> Experiment:
     """Gives the experiment."""

@@ -4,7 +4,8 @@ A picture is a regular file that has the suffix of a format that can be read her
 suffix, or that of a format that cannot be read, but the first bytes of one that can. Folders are
 searched to any depth. Links are followed, to files and to folders; what is reached twice counts once.
 What systems leave behind (`__MACOSX`, `._x.png`, `Thumbs.db`, hidden folders) is passed over in
-silence. Of everything else that is passed over, one line in the log says how much, and why.
+silence. Work directories of runs hold no data. Of everything else that is passed over, one line in
+the log says how much, and why.
 """
 
 import heapq
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from jaxcv.data.formats import HEAD, SUFFIXES, UNREADABLE, format_of
-from jaxcv.data.passed_over import PassedOver
-from jaxcv.names import name_form
+from jaxcv.data.passed_over import PassedOver, say_once
+from jaxcv.data.work_directories import holds_runs_alone, is_work_directory
+from jaxcv.errors import listed
+from jaxcv.names import name_form, printable
 
 # Left by Windows, macOS, Synology, QNAP, Linux and picture managers; in lower case.
 _SYSTEM = frozenset(
@@ -115,6 +118,9 @@ def find_files(
             if _is(entry.is_dir):
                 if name.startswith("."):
                     continue
+                if is_work_directory(entry.path):
+                    found.passed_over.add("work directory of a run", inner)
+                    continue
                 if is_link:
                     heapq.heappush(folder_links, (inner.count("/"), inner, entry.path, above))
                 else:
@@ -207,13 +213,22 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
 
 
 def folders_in(root: str | os.PathLike[str]) -> list[str]:
-    """Names of the folders in a folder that hold what people put there, sorted."""
+    """Names of the folders in a folder that hold what people put there, sorted.
+
+    Work directories of runs do not; a line in the log says which.
+    """
     with os.scandir(root) as entries:
-        return sorted(
+        names = sorted(
             entry.name
             for entry in entries
             if not entry.name.startswith(".") and not is_system(entry.name) and _is(entry.is_dir)
         )
+    of_runs = [name for name in names if holds_runs_alone(os.path.join(root, name))]
+    if of_runs:
+        say_once(
+            f"{printable(os.fspath(root))}: passed over, of runs: {printable(listed(of_runs))}"
+        )
+    return [name for name in names if name not in of_runs]
 
 
 def loose_files(root: str | os.PathLike[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcv.arguments import check_choice
+from jaxcv.data.bad_records import with_others
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.random_resized_crop import DecodeRandomResizedCrop
@@ -33,8 +34,8 @@ class RecordReader:
       num_classes: integer labels must lie in [0, num_classes); None takes the number of the
         source's class names, and where there are none, labels are not checked.
       ignore_label: the one label outside that range that is allowed, as in label maps, or None.
-      on_bad_record: `raise` lets a `DecodeError` through; `skip` puts zeros with mask False in its
-        place.
+      on_bad_record: `raise` raises its `DecodeError`, which names others too; `skip` puts zeros with
+        mask False in its place.
       max_bad_records: with `skip`, maximum number of distinct bad records before
         `TooManyBadRecordsError`.
       rectangle: what of each image is read, by the views that `read` is given; None reads records
@@ -163,7 +164,7 @@ class RecordReader:
             record = self.source[index] if view is None else self._records([index], [view])[0]
         except DecodeError as error:
             if self.on_bad_record == "raise":
-                raise
+                raise with_others(self.source, index, error) from error
             self._count_bad(self.source.record_name(index), error.reason)
             return None
         self._check_label(index, record)

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxcv.data.bad_records import with_others
 from jaxcv.data.decode import DecodeError
 from jaxcv.data.fit import View
 from jaxcv.data.image_reader import ImageReader
@@ -162,7 +163,9 @@ def first_record(source: Source, bad_allowed: int = 0) -> tuple[Record, str]:
     for index in range(len(source)):
         try:
             return source[index], source.record_name(index)
-        except DecodeError:
+        except DecodeError as error:
+            if not bad_allowed:
+                raise with_others(source, index, error) from error
             if index >= min(bad_allowed, len(source) - 1):
                 raise
     raise ValueError("the source holds no records")

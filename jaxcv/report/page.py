@@ -21,6 +21,7 @@ def write_report(
     *,
     title: str,
     subtitle: str = "",
+    banners: Sequence[str] = (),
     history: Sequence[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
@@ -36,6 +37,7 @@ def write_report(
         path: The file to write, `report.html` say; it is replaced at once, never half written.
         title: Headline of the page.
         subtitle: A line beneath it: data set, steps, time.
+        banners: What must be known before any number of the page is believed, a sentence each.
         history: Rows of metrics.jsonl: dicts with `step`, `split` and numbers.
         summary: What a metrics module's `summary` returned for the test examples.
         class_names: Names of the classes, in order; numbers stand for those that are missing.
@@ -69,6 +71,7 @@ def write_report(
     body = join(
         tag("h1", title),
         tag("p", subtitle, class_="subtitle") if subtitle else None,
+        *[tag("p", text[:1].upper() + text[1:], class_="banner", role="alert") for text in banners],
         tag("nav", *[tag("a", name, href=f"#{anchor}") for name, anchor in anchors.items()]),
         sections.headline_tiles(summary, headlines),
         *[tag("section", tag("h2", name), part, id=anchors[name]) for name, part in shown.items()],

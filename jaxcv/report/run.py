@@ -24,7 +24,9 @@ from jaxcv.train import (
 )
 from jaxcv.train.batch import augment_batch, mix_batch
 from jaxcv.train.config_file import to_json
-from jaxcv.train.logging import rows_until
+from jaxcv.train.divergence import divergence, skipped_updates
+from jaxcv.train.logging import read_rows, rows_until
+from jaxcv.train.setup_warnings import class_warnings
 
 _SAMPLES = 24
 
@@ -57,6 +59,11 @@ def report_run(
     environment = workdir / "environment.json"
     presentation = presentation_of(run.experiment.task)
     sections = presentation.sections(run, state, results["test"])
+    history = rows_until(workdir, int(state.step))
+    # What came after the newest checkpoint may be why there is no newer one.
+    logged = read_rows(workdir / "metrics.jsonl") if step is None else history
+    task = run.experiment.task
+    doubts = class_warnings(run.data, counts_objects="boxes" in task.annotations)
     samples = presentation.samples(run, augmented_samples(run, state, _SAMPLES))
     path = workdir / "report.html"
     if jax.process_index() > 0:  # All processes compute, the first writes.
@@ -68,11 +75,12 @@ def report_run(
             f"Step {int(state.step):,} of {run.total_steps:,}, {run.data.train.count:,} training and "
             f"{len(run.test_source):,} test records"
         ),
-        history=rows_until(workdir, int(state.step)),
+        banners=[text for text in (divergence(logged), skipped_updates(logged), *doubts) if text],
+        history=history,
         summary=results["test"],
         class_names=run.class_names,
         task_sections=sections,
-        headlines=run.experiment.task.headlines,
+        headlines=task.headlines,
         samples=samples,
         config=to_json(run.experiment),
         environment=read_json(environment) if environment.exists() else None,

@@ -365,4 +365,5 @@ def _is_ours(path: Path) -> bool:
 
 
 def _floats(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+    """Without those that are not finite: they are never best, and JSON knows none."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

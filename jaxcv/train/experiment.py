@@ -157,6 +157,7 @@ class Runtime:
             the first time, a C++ compiler.
         data_changed: a run whose records or classes are not those that it started with is refused, or
             goes on over them: the one setting here that may change what is computed.
+        strict: what a run warns of when it starts, such as a class without records, is an error.
     """
 
     platform: Literal["cpu", "gpu", "tpu"] | None = None
@@ -167,3 +168,4 @@ class Runtime:
     num_threads: int = 8
     onednn: bool = False
     data_changed: Literal["refuse", "accept"] = "refuse"
+    strict: bool = False

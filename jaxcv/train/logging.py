@@ -25,6 +25,7 @@ from rich.progress import (
 )
 
 from jaxcv.atomic import write_text
+from jaxcv.json_file import json_text
 from jaxcv.train.task import Headline
 
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ _REFRESH_SECONDS = 0.2
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Reads metrics.jsonl; a last line that a kill cut short is left out.
+    """Reads metrics.jsonl; a last line that a kill cut short is left out, and null is read as NaN.
 
     Raises:
         ValueError: another line is damaged; the message says which.
@@ -59,7 +60,13 @@ def _row(line: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     whole = isinstance(row, dict) and type(row.get("step")) is int and type(row.get("split")) is str
-    return row if whole else None
+    return _numbers(row) if whole else None
+
+
+def _numbers(row: Row) -> Row:
+    """A row as it is read from the file, where NaN and infinity are both null."""
+    missing = (None, math.inf, -math.inf)
+    return {name: math.nan if value in missing else value for name, value in row.items()}
 
 
 def rows_until(workdir: Path, step: int) -> list[Row]:
@@ -93,17 +100,17 @@ class MetricLog:
         self._flushed = time.monotonic()
 
     def _open(self) -> None:
-        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_text(self._path, "".join(json_text(row) + "\n" for row in self.rows))
         self._file = self._path.open("a")
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Writes one row; TensorBoard gets those of its values that are finite numbers."""
-        row = {"step": step, "split": split, **values}
+        row = _numbers({"step": step, "split": split, **values})
         self.rows.append(row)
         if not self._writes:
             return
         if self._is_in_place():
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json_text(row) + "\n")
             self._file.flush()
         else:  # deleted or replaced by somebody: all rows are still known here
             self._file.close()
@@ -159,6 +166,11 @@ class MetricLog:
             self._file.close()
             if "_events" in self.__dict__:
                 self._events.close()
+
+
+def _rate(images_per_second: float) -> list[str]:
+    known = math.isfinite(images_per_second)
+    return [f"{images_per_second:,.0f} images/s"] if known else []
 
 
 class _Console(Console):
@@ -250,17 +262,26 @@ class ProgressLine:
         return {"images_per_second": speed} if math.isfinite(speed) else {}
 
     def show(self, row: Row) -> None:
-        """Shows the step, its loss and first headline, images per second, and the time left."""
+        """Shows the step, its loss and first headline, images per second, and the time left.
+
+        What is not known yet, such as the speed of the first step, is left out.
+        """
         speed = self.images_per_second
-        shown = [f"{name} {row[name]:.4g}" for name in self._names if name in row][:2]
-        status = "  ".join([*shown, f"{speed:,.0f} images/s"])
+        status = "  ".join([*self._status(row), *_rate(speed)])
         if self._bar is not None:
             self._bar.update(self._task, status=status)
             self._refresh()
             return
         left = (self._total - self._step) * self._images_per_step / speed
         eta = f"{left:.0f} s left" if math.isfinite(left) else ""
-        self.say(f"step {self._step}/{self._total}  {status}  {eta}")
+        self.say(f"step {self._step}/{self._total}  {status}  {eta}".rstrip())
+
+    def _status(self, row: Row) -> list[str]:
+        skipped = int(row.get("skipped", 0))
+        if skipped and not math.isfinite(row.get("loss", math.nan)):
+            return [f"no loss: all {skipped} updates were skipped, none was finite"]
+        shown = [f"{name} {row[name]:.4g}" for name in self._names if name in row][:2]
+        return [*shown, *([f"{skipped} updates skipped"] if skipped else [])]
 
     def say(self, text: str) -> None:
         """Prints a line without disturbing the bar."""

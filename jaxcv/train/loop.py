@@ -27,6 +27,7 @@ from jaxcv.train.state import TrainState
 from jaxcv.train.step import make_train_step
 from jaxcv.train.stopping import RunLock, agreed_stop, stopped
 from jaxcv.train.window import Packing, Window
+from jaxcv.train.workdir import check_workdir
 
 # What the steps of one dispatch may compute: seconds on a CPU.
 _DISPATCH_OPERATIONS = 10**11
@@ -59,6 +60,7 @@ def train(experiment: Experiment, workdir: str | Path, runtime: Runtime | None =
         >>> train(digits_lenet.experiment(), "runs/digits")  # doctest: +SKIP
     """
     workdir = Path(workdir)
+    on_first(lambda: check_workdir(workdir, experiment.data))
     with NotedSignals() as signals, RunLock(workdir) as lock:
         # Everything is opened and checked before the first byte is written.
         check_agreement(settings_of(experiment, runtime or Runtime()))

@@ -21,7 +21,7 @@ from jaxcv.train.run import Run
 from jaxcv.train.state import TrainState
 from jaxcv.train.stopping import RunLock, saving_before_errors
 from jaxcv.train.task import Headline
-from jaxcv.train.window import Window
+from jaxcv.train.window import REMEDY, NonFiniteError, Window
 
 Results = dict[str, dict[str, Any]]
 
@@ -63,6 +63,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         self._rate = self.run.experiment.optimizer.rate(self.run.total_steps)
+        self.window.on_first_skip = self._say_first_skip
         self._stack = ExitStack()
         self._start: int | None = None
 
@@ -70,6 +71,7 @@ class Recorder:
         for thing in (self.progress, self.log):
             self._stack.callback(thing.close)
         self._stack.enter_context(saving_before_errors(self._save_reached))
+        self._stack.push(self._log_divergence)
         return self
 
     def __exit__(
@@ -144,6 +146,25 @@ class Recorder:
         for split, summary in self.results.items():
             self.log.write(self._step, split, scalars(summary))
             self.progress.say(f"step {self._step}  {split}  {shown(scalars(summary), headlines)}")
+
+    def _say_first_skip(self, step: int) -> None:
+        """Says that the update of a step was skipped, and what may be done."""
+        rate = float(self._rate(step - 1 - self.window.skipped))
+        self.progress.say(
+            f"step {step}  this update was skipped: the loss or the gradient is not finite (learning rate "
+            f"{rate:.3g}). The run stops after {self.run.experiment.max_skipped} in a row; {REMEDY}"
+        )
+
+    def _log_divergence(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Logs the updates that end the run, so that its log and report say why."""
+        if isinstance(error, NonFiniteError):
+            row = {"skipped": self.window.skipped_since_row, "loss": math.nan}
+            self.log.write(self._step, "train", row)
 
     def _save_reached(self) -> None:
         """Saves this step after an error, where there is something new and the error has left it whole."""

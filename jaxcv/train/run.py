@@ -40,6 +40,7 @@ from jaxcv.train.feed import Feed, ResidentFeed, StreamFeed
 from jaxcv.train.parallel import DeviceMap, is_sharded
 from jaxcv.train.run_card import read_run_card
 from jaxcv.train.settling import earlier_task, settled
+from jaxcv.train.setup_warnings import say_setup_warnings
 from jaxcv.train.state import TrainState, create_state, state_layout
 from jaxcv.train.training_data import TrainingData
 
@@ -200,7 +201,8 @@ def open_run(
         workdir: of the run, if it has one: what was settled when it started stays, see `settling`.
 
     Raises:
-        SetupError: where it does not, in one line that says what was found and what is wanted.
+        SetupError: where it does not, in one line that says what was found and what is wanted; with
+            `runtime.strict`, also where something is doubtful.
         OneDNNError: where the runtime asks for oneDNN and it cannot be had.
         ValueError: from the data set, the model or the optimiser, likewise.
     """
@@ -215,6 +217,7 @@ def open_run(
     check_classes(experiment, train_source)
     card = describe(train_source, test_source, record)
     check_images(experiment, card.image, card.crop_size)
+    say_setup_warnings(experiment, runtime, device_map, card, train_source)
     return _run(experiment, runtime, device_map, card, splits, workdir)
 
 

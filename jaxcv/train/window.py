@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +16,12 @@ from jaxcv.train.task import Task
 # Metrics of at most so many dispatches, and of at most so many bytes, wait on the devices.
 _MOST_PENDING = 64
 _MOST_BYTES = 16 * 2**20
+
+
+# What helps where updates are not finite.
+REMEDY = (
+    "try a lower learning rate (--optimizer.learning-rate) or clipping (--optimizer.clip-norm 1)"
+)
 
 
 class NonFiniteError(RuntimeError):
@@ -57,6 +65,11 @@ class Packing:
         ]
         return jax.tree.unflatten(self._tree, leaves)
 
+    @property
+    def places(self) -> Any:
+        """The pytree with, for each leaf, (dtype, place in its vector, shape)."""
+        return jax.tree.unflatten(self._tree, self._leaves)
+
 
 class Window:
     """Collects the metrics of steps on the devices, and adds up those of many at a time on the host.
@@ -66,11 +79,16 @@ class Window:
         max_skipped: non-finite updates in a row that end the run.
         pack: has packed the `StepMetrics` that `add` takes.
         skipped: updates that were skipped before the first step.
+
+    Attributes:
+        on_first_skip: where set, is called once with the step of the next update that is skipped, as soon
+            as that is known.
     """
 
     def __init__(self, task: Task, max_skipped: int, pack: Packing, skipped: int = 0) -> None:
         self._task, self._max_skipped, self._pack = task, max_skipped, pack
         self.skipped = skipped
+        self.on_first_skip: Callable[[int], None] | None = None
         self._pending: list[tuple[int, dict[str, Any]]] = []
         self._most_pending = 0
         self._clear()
@@ -93,11 +111,21 @@ class Window:
             self._count_pending()
         elif self._pending:
             # One dispatch ahead of the devices is enough, and no more batches than that are in memory.
-            jax.block_until_ready(self._pending[-1][1])
+            before, metrics_before = self._pending[-1]
+            jax.block_until_ready(metrics_before)
+            if self.on_first_skip is not None:
+                name, part, _ = self._pack.places.skipped_in_a_row
+                self._notice(before, np.atleast_2d(metrics_before[name])[:, part].ravel())
         for vector in metrics.values():
             if isinstance(vector, jax.Array):  # so that it is here when it is asked for
                 vector.copy_to_host_async()
         self._pending.append((step, metrics))
+
+    def _notice(self, last_step: int, in_a_row: np.ndarray) -> None:
+        """Says the first skip, once; `in_a_row` [steps] ends with `last_step`."""
+        if self.on_first_skip is not None and in_a_row.any():
+            say, self.on_first_skip = self.on_first_skip, None
+            say(last_step + 1 - len(in_a_row) + int(np.argmax(in_a_row > 0)))
 
     def _count_pending(self) -> None:
         if not self._pending:
@@ -109,6 +137,7 @@ class Window:
             for name in pending[0][1]
         }
         in_a_row = self._pack.unpacked(vectors).skipped_in_a_row
+        self._notice(pending[-1][0], in_a_row)
         finite = in_a_row == 0
         count = int(finite.sum())
         self.skipped += len(finite) - count
@@ -117,8 +146,7 @@ class Window:
             step = last_step + 1 - len(in_a_row) + int(np.argmax(in_a_row >= self._max_skipped))
             raise NonFiniteError(
                 f"the loss or the gradient was not finite in {self._max_skipped} steps in a row, the last "
-                f"of them step {step}; weights and checkpoints are those of before. Try a lower "
-                "learning rate or gradient clipping (--optimizer.clip-norm 1)"
+                f"of them step {step}; weights and checkpoints are those of before. {REMEDY.capitalize()}"
             )
         if not count:
             return
@@ -128,10 +156,17 @@ class Window:
             rows = vector if count == len(finite) else vector[finite]
             self._total[name] = self._total.get(name, 0) + rows.sum(0, dtype=wide(rows.dtype))
 
+    @property
+    def skipped_since_row(self) -> int:
+        """Updates that were skipped since the last row, of those that are counted."""
+        return self.skipped - self._skipped_before
+
     def row(self) -> dict[str, float]:
-        """Gives the means over all steps since the last row, and starts anew."""
+        """Means over all steps since the last row, the loss NaN where all were skipped; starts anew."""
         self._count_pending()
-        row: dict[str, float] = {"skipped": self.skipped - self._skipped_before}
+        row: dict[str, float] = {"skipped": self.skipped_since_row}
+        if row["skipped"] and not self._finite:
+            row["loss"] = math.nan
         if self._finite:
             total = self._pack.unpacked(self._total)
             row |= scalars(self._task.summary(total.task))

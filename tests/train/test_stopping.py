@@ -327,7 +327,11 @@ STATUS = [
     (KeyboardInterrupt(), 130, ""),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
     (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "No space left on device"),
-    (OSError(errno.ENOENT, "No such file or directory", "x"), 2, "No such file or directory: 'x'"),
+    (
+        OSError(errno.ENOENT, "No such file or directory", "x"),
+        2,
+        "jaxcv: x: No such file or directory",
+    ),
     (LockError("in use"), 2, "jaxcv: in use"),
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from jaxcv.data import Source
 from jaxcv.data.detection.objects import box_placement
 from jaxcv.drawing.boxes import draw_boxes
 from jaxcv.drawing.palettes import class_palette
+from jaxcv.json_file import json_text
 from jaxcv.names import without_surrogates
 from jaxcv.predict.images import unique_stems
 from jaxcv.tasks.detection.coco_results import CocoTable, known_images, rounded
@@ -172,4 +172,4 @@ def _rows(
             ],
         }
     found = without_surrogates(table.content())
-    write_text(folder / "detections.json", json.dumps(found) + "\n")
+    write_text(folder / "detections.json", json_text(found) + "\n")

@@ -12,7 +12,7 @@ from jaxcv.cli.preset_file import experiment_of_file
 from jaxcv.cli.presets import presets
 from jaxcv.errors import nearest
 from jaxcv.report.presentation import NoOptions, Presentation, presentation_of
-from jaxcv.train import Experiment, Runtime, read_config
+from jaxcv.train import Experiment, Runtime, Which, read_config
 
 
 def load_preset(name: str) -> Experiment:
@@ -66,7 +66,7 @@ def run_options(
         **fields: (type, default, help) by name.
     """
     shared = {
-        "step": (int | None, None, "which checkpoint; None takes the newest"),
+        "step": (Which, "last", "which checkpoint: best (by keep.best), last, or a step"),
         "preset": (str | None, None, "a .py file of your own whose classes the run uses"),
     }
     workdir = Path if in_gallery else tyro.conf.Positional[Path]

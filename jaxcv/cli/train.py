@@ -10,7 +10,7 @@ import tyro
 
 from jaxcv.cli.options import enable_compilation_cache, load_preset
 from jaxcv.cli.presets import train_usage
-from jaxcv.cli.results import print_results
+from jaxcv.cli.results import best_line, print_results
 from jaxcv.report import report_run
 from jaxcv.train import Experiment, NonFiniteError, Runtime
 from jaxcv.train import train as run_training
@@ -50,7 +50,8 @@ def train(words: list[str]) -> int:
     if not page.exists() or page.stat().st_mtime < log.stat().st_mtime:
         report_run(options.workdir, options.runtime, results=results, experiment=options.experiment)
     if jax.process_index() == 0:
-        print(f"report: {page}")
+        best = best_line(options.workdir, options.experiment.keep)
+        print(*([best] if best else []), f"report: {page}", sep="\n")
     why = divergence(read_rows(log))
     if why:
         raise NonFiniteError(why)

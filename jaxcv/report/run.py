@@ -14,10 +14,12 @@ from jaxcv.json_file import read_json
 from jaxcv.report.page import write_report
 from jaxcv.report.presentation import presentation_of
 from jaxcv.train import (
+    Checkpoints,
     Experiment,
     Run,
     Runtime,
     TrainState,
+    Which,
     evaluate_state,
     make_evaluator,
     open_workdir,
@@ -34,7 +36,7 @@ _SAMPLES = 24
 def report_run(
     workdir: str | Path,
     runtime: Runtime | None = None,
-    step: int | None = None,
+    step: Which = "last",
     results: dict[str, dict[str, Any]] | None = None,
     experiment: Experiment | None = None,
 ) -> Path:
@@ -43,7 +45,7 @@ def report_run(
     Args:
         workdir: written by `jaxcv.train.train`.
         runtime: how to use the machine for the evaluation.
-        step: which checkpoint; None takes the newest.
+        step: which checkpoint: its step, "last", or "best" by the experiment's `keep.best`.
         results: what `train` or `evaluate_state` gave for that checkpoint, to spare evaluating again.
         experiment: what was trained; None reads it from config.json, which cannot hold arrays.
 
@@ -73,7 +75,7 @@ def report_run(
         title=f"{_model_name(run.experiment.model)} on {_data_name(run.experiment.data)}",
         subtitle=(
             f"Step {int(state.step):,} of {run.total_steps:,}, {run.data.train.count:,} training and "
-            f"{len(run.test_source):,} test records"
+            f"{len(run.test_source):,} test records{_best(workdir, run)}"
         ),
         banners=[text for text in (divergence(logged), skipped_updates(logged), *doubts) if text],
         history=history,
@@ -85,6 +87,13 @@ def report_run(
         config=to_json(run.experiment),
         environment=read_json(environment) if environment.exists() else None,
     )
+
+
+def _best(workdir: Path, run: Run) -> str:
+    """Where the best checkpoint is, if a metric chooses it."""
+    keep = run.experiment.keep
+    step = None if keep.best is None else Checkpoints(workdir / "checkpoints", keep).best_step()
+    return "" if step is None else f"; best by {keep.best}: step {step:,}"
 
 
 def _model_name(model: Any) -> str:

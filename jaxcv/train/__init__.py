@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxcv.devices import AXIS
 from jaxcv.renamed import earlier_name
-from jaxcv.train.checkpoint import CheckpointError, Checkpoints
+from jaxcv.train.checkpoint import CheckpointError, Checkpoints, Which
 from jaxcv.train.config_file import ConfigError, read_config, write_config
 from jaxcv.train.data_card import DataCard, Fingerprint
 from jaxcv.train.environment import collect_environment
@@ -80,6 +80,7 @@ __all__ = [
     "TrainState",
     "TrainedModel",
     "TrainingData",
+    "Which",
     "chosen_variables",
     "collect_environment",
     "collect_per_example",

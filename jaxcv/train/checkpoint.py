@@ -15,13 +15,14 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxcv.atomic import sync, sync_tree
+from jaxcv.errors import listed
 from jaxcv.train import manifest as manifests
 from jaxcv.train.experiment import Keep
 from jaxcv.train.leaves import as_key, leaf_digests, over_all_devices, shown_leaf
@@ -29,6 +30,8 @@ from jaxcv.train.manifest import Body, CheckpointError
 
 logger = logging.getLogger(__name__)
 
+# Which checkpoint of a run: a step, or what is the newest or the best of them.
+Which = int | Literal["best", "last"]
 State = TypeVar("State")
 
 _ARRAYS = "state"
@@ -320,6 +323,37 @@ class Checkpoints:
             aside = aside.with_name(aside.name + "-again")
         os.replace(self.path(step), aside)
         logger.warning("%s. Set aside as %s; going on from the checkpoint before it", error, aside)
+
+    def choose(self, which: Which = "last") -> int:
+        """The step of a checkpoint that is there.
+
+        Args:
+            which: a step, "last" for the newest, or "best" for the best by `keep.best`.
+
+        Raises:
+            CheckpointError: there is no such checkpoint; the message says which there are.
+        """
+        steps, run = self.steps(), self.directory.parent
+        there = listed(list(map(str, steps)))
+        if not steps:
+            raise CheckpointError(f"{run} holds no checkpoint; train first")
+        if which == "last":
+            return steps[-1]
+        if which == "best":
+            best = None if self.keep.best is None else self.best_step()
+            if best is None:
+                why = (
+                    f"no checkpoint has {self.keep.best}"
+                    if self.keep.best
+                    else "keep.best is not set"
+                )
+                raise CheckpointError(
+                    f"{run} knows no best checkpoint: {why}; take --step last, or a step of {there}"
+                )
+            return best
+        if which not in steps:
+            raise CheckpointError(f"{run} holds no checkpoint of step {which}; it has {there}")
+        return int(which)
 
     def best_step(self) -> int | None:
         """The step whose metric `keep.best` is best, or None; NaN and infinity never are."""

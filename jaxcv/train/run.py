@@ -22,7 +22,7 @@ from jaxcv.data import (
     materialize,
     resident_bytes,
 )
-from jaxcv.train.checkpoint import Checkpoints
+from jaxcv.train.checkpoint import Checkpoints, Which
 from jaxcv.train.checks import (
     SetupError,
     augmented_image,
@@ -224,7 +224,7 @@ def open_run(
 def open_workdir(
     workdir: str | Path,
     runtime: Runtime | None = None,
-    step: int | None = None,
+    step: Which = "last",
     experiment: Experiment | None = None,
 ) -> tuple[Run, TrainState]:
     """Rebuilds a run from its work directory, with the state of a checkpoint.
@@ -235,7 +235,7 @@ def open_workdir(
     Args:
         workdir: written by `train`.
         runtime: how to use the machine now.
-        step: which checkpoint; None takes the newest.
+        step: which checkpoint: its step, "last", or "best" by the experiment's `keep.best`.
         experiment: what was trained; None reads it from config.json, which cannot hold arrays.
 
     Raises:
@@ -252,14 +252,7 @@ def open_workdir(
     checkpoints = Checkpoints(
         workdir / "checkpoints", run.experiment.keep, run_digest=None if card is None else card.run
     )
-    steps = checkpoints.steps()
-    if not steps:
-        raise SetupError(f"{workdir} holds no checkpoint; train first")
-    if step is not None and step not in steps:
-        raise SetupError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
-    return run, checkpoints.restore(
-        run.create_state(to_restore=True), steps[-1] if step is None else step
-    )
+    return run, checkpoints.restore(run.create_state(to_restore=True), checkpoints.choose(step))
 
 
 def _run(

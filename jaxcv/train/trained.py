@@ -44,13 +44,11 @@ class TrainedModel:
             raise SetupError(f"there is no directory {workdir}, which should hold a trained run")
         experiment = read_config(workdir / "config.json")
         checkpoints = _checkpoints(workdir)
-        steps = checkpoints.steps()
-        if not steps:
-            raise SetupError(f"{workdir} holds no checkpoint; train that run first")
-        found = checkpoints.shapes(steps[-1])
+        step = checkpoints.choose("last")
+        found = checkpoints.shapes(step)
         names = ("ema",) if experiment.ema_decay is not None else ("params", "model_state")
         kept = {name: found[name] for name in names if found.get(name)}
-        return cls(workdir, experiment, steps[-1], _joined(kept), kept)
+        return cls(workdir, experiment, step, _joined(kept), kept)
 
     def variables(self) -> Variables:
         """The variables, NumPy arrays on this host, for `experiment.model.apply`.

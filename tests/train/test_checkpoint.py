@@ -391,3 +391,19 @@ def test_a_save_that_fails_leaves_no_thread_that_keeps_the_process(tmp_path):
     )
     assert result.returncode == 1
     assert "NotADirectoryError" in result.stderr
+
+
+def test_a_checkpoint_is_chosen_by_step_or_by_what_it_is(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", Keep(last=9, best="test/accuracy"))
+    with pytest.raises(CheckpointError, match="holds no checkpoint; train first"):
+        checkpoints.choose()
+    checkpoints.save(1, {"a": jnp.zeros(2)})
+    with pytest.raises(CheckpointError, match="no checkpoint has test/accuracy; take --step last"):
+        checkpoints.choose("best")
+    for step, accuracy in ((2, 0.9), (3, 0.5), (4, float("nan"))):
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {"test/accuracy": accuracy})
+    assert [checkpoints.choose(which) for which in ("best", "last", 3)] == [2, 4, 3]
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 7; it has 1, 2, 3, 4$"):
+        checkpoints.choose(7)
+    with pytest.raises(CheckpointError, match=r"keep\.best is not set; .* a step of 1, 2, 3, 4$"):
+        Checkpoints(tmp_path / "checkpoints", Keep(last=9)).choose("best")

@@ -63,7 +63,7 @@ def report_run(
     sections = presentation.sections(run, state, results["test"])
     history = rows_until(workdir, int(state.step))
     # What came after the newest checkpoint may be why there is no newer one.
-    logged = read_rows(workdir / "metrics.jsonl") if step is None else history
+    logged = read_rows(workdir / "metrics.jsonl") if step == "last" else history
     task = run.experiment.task
     doubts = class_warnings(run.data, counts_objects="boxes" in task.annotations)
     samples = presentation.samples(run, augmented_samples(run, state, _SAMPLES))

@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+# A configuration has some ten levels. How many Python itself reads depends on its version.
+_DEEPEST = 100
+
 
 class JSONFileError(ValueError):
     """A file that does not hold JSON. The message names it and says what it holds."""
@@ -52,6 +55,19 @@ def read_json(path: Path) -> Any:
     return parse_json(text, str(path))
 
 
+def _check_depth(value: Any) -> None:
+    """Raises RecursionError where a function that calls itself for each level might."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        containers = [each for each in level if isinstance(each, dict | list)]
+        if not containers:
+            return
+        level = [
+            x for each in containers for x in (each.values() if isinstance(each, dict) else each)
+        ]
+    raise RecursionError
+
+
 def parse_json(text: str, name: str) -> Any:
     """The value that a text holds.
 
@@ -65,7 +81,9 @@ def parse_json(text: str, name: str) -> Any:
     if not text.strip("\0 \t\r\n"):
         raise JSONFileError(f"{name} is empty: it was cut short while it was written")
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        _check_depth(value)
+        return value
     except json.JSONDecodeError as error:
         closing = {"{": "}", "[": "]"}.get(text.strip()[0], "")
         cut = "" if text.rstrip().endswith(closing) else "; was it cut short while it was written?"

@@ -32,8 +32,9 @@ def holds_runs_alone(path: str | os.PathLike[str]) -> bool:
 def data_folders(dataset: Any) -> Iterator[Path]:
     """The folders in which the data of a data set, and of those within it, lie.
 
-    They are told by the names of its fields: root, images, masks, annotations, and those that end so; of
-    a table whose files lie beside it, by its path. What is no folder is left out.
+    They are told by the names of its fields: root, images, masks, annotations, and those that end so.
+    What is no folder is left out. A table names its files, so that others beside them do no harm: its own
+    folder is not among them.
 
     Example:
         >>> from jaxcv.data import Folder
@@ -44,8 +45,6 @@ def data_folders(dataset: Any) -> Iterator[Path]:
         return
     values = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(dataset)}
     named: list[str | os.PathLike[str]] = []
-    if values.get("root", "") is None and isinstance(values.get("path"), str | os.PathLike):
-        named.append(os.path.dirname(os.path.abspath(os.path.expanduser(values["path"]))))
     for name, value in values.items():
         if name.split("_")[-1] in _FOLDERS and isinstance(value, str | os.PathLike):
             named.append(value)

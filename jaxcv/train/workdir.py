@@ -17,9 +17,7 @@ def check_workdir(workdir: Path, data: Dataset) -> None:
     """
     _check_writable(workdir)
     for folder in data_folders(data):
-        # In the folder in which one works, beside a table of files, runs/ is what everybody has.
-        here = is_same(folder, Path.cwd()) and getattr(data, "root", "") is None
-        if is_same(workdir, folder) if here else is_inside(workdir, folder):
+        if is_inside(workdir, folder):
             raise SetupError(
                 f"--workdir {workdir} lies among the data, in {folder}, where a run must not write; take a "
                 f"directory outside of it, such as --workdir {_elsewhere(workdir, folder)}"

@@ -80,7 +80,9 @@ def main() -> None:
                 counts[kind] = soak_mutations(samples(root / kind, kind), number, rng)
     for line in table_lines(counts):
         print(line)
-    if options.docs:
+    if options.docs:  # what was not tried this time stays as it was
+        kept = json.loads(RESULTS.read_text())["counts"] if RESULTS.exists() else {}
+        counts = {**kept, **counts}
         RESULTS.write_text(json.dumps({"counts": counts, **collect_environment()}, indent=2) + "\n")
         PAGE.write_text(with_table(PAGE.read_text(), "soak", table_lines(counts)))
     bad = sum(n for numbers in counts.values() for name, n in numbers.items() if "BAD" in name)

@@ -17,7 +17,7 @@ import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from jaxcv.atomic import write_text
-from jaxcv.errors import UsageError, nearest
+from jaxcv.errors import UsageError, nearest, one_line
 from jaxcv.json_file import JSONFileError, read_json
 from jaxcv.train.experiment import Experiment
 
@@ -128,7 +128,7 @@ def from_json(value: Any) -> Any:
         check_types(cls, fields)
         return cls(**fields)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.json does not fit {value['class']}: {error}") from None
+        raise ConfigError(f"config.json does not fit {value['class']}: {one_line(error)}") from None
 
 
 def check_types(cls: type, fields: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def check_types(cls: type, fields: dict[str, Any]) -> None:
         try:
             check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError as error:
-            raise TypeError(f"{name} is {value!r}: {error}") from None
+            raise TypeError(f"{name} is {value!r}: {one_line(error)}") from None
         if isinstance(value, bool) and not _allows_bool(hint):  # bool is a subclass of int
             raise TypeError(f"{name} is {value!r}, which is not {hint}")
 

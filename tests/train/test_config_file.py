@@ -134,6 +134,7 @@ TYPES = [
     ("batch_size", ["64", 64.0, True, None, [64]]),
     ("seed", ["0", 0.5, False]),
     ("epochs", ["3", True, [3]]),
+    ("eval_every", [0.5, "9"]),
     ("augment", ["Flip", 3]),
     ("keep.last", ["2", None, 2.5, True]),
     ("keep.mode", ["largest", 1, None]),
@@ -159,8 +160,9 @@ def test_values_of_another_type_are_refused_by_name(name, values, tmp_path):
         assert field in part
         part[field] = value
         path.write_text(json.dumps(tree))
-        with pytest.raises(ConfigError, match=rf"config\.json .*{field}"):
+        with pytest.raises(ConfigError, match=rf"config\.json .*{field}") as caught:
             read_config(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_whole_number_stands_for_a_float(tmp_path):
